@@ -1,0 +1,47 @@
+"""The tool that learns nothing: the floor of every table, and what carries the tests of the harness."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frameworks.base import Adapter, Device, Images, Labels, Model
+from workloads.initial import Weights
+from workloads.spec import Workload
+
+
+class NullAdapter(Adapter):
+    """Needs no framework and has every device."""
+
+    def __init__(self, *, device: Device, cores: int, **options: Any) -> None:
+        """There is nothing to start."""
+
+    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
+        """Keep the weights as they are."""
+        return NullModel(workload, weights)
+
+
+class NullModel(Model):
+    """Gives every class the same logit, so the loss is the logarithm of the number of classes."""
+
+    def __init__(self, workload: Workload, weights: Weights) -> None:
+        self._classes = workload.data.classes
+        self._weights = {name: weight.copy() for name, weight in weights.items()}
+
+    def forward(self, images: Images) -> NDArray[np.float32]:
+        return np.zeros((len(images), self._classes), np.float32)
+
+    def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
+        return float(np.log(self._classes)), {name: np.zeros_like(weight) for name, weight in self._weights.items()}
+
+    def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
+        return float(np.log(self._classes))
+
+    def weights(self) -> Weights:
+        return {name: weight.copy() for name, weight in self._weights.items()}
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way."""
+
+    def peak_memory_bytes(self) -> int | None:
+        return None

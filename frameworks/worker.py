@@ -1,0 +1,174 @@
+"""The child process: reads one job as JSON, trains it with one adapter, writes events, and owns the clock.
+
+Started as `python -m frameworks.worker EVENTS_FD` in the tool's environment, with the job on standard input. Events are
+JSON objects, one a line, on a pipe of their own, because frameworks print. Loads the standard library, NumPy,
+`workloads` and one adapter.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from frameworks import TOOLS
+from frameworks.base import Adapter, DeviceUnavailableError, Model
+from frameworks.reference import softmax_cross_entropy
+from workloads.datasets import Split, load_split
+from workloads.initial import arrays_fingerprint, epoch_order, initial_weights
+from workloads.spec import Workload, from_json
+
+OUT_OF_MEMORY_MARKS = ("out of memory", "resource_exhausted", "resource exhausted", "can't allocate memory")
+
+
+class Stop(Exception):
+    """An outcome other than `ok` that is no fault: its status and reason go into the record."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Clock:
+    """Stamps wall time and the process's own CPU time, and sends them as events."""
+
+    def __init__(self, events: TextIO) -> None:
+        self._events = events
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Write one event with the moment it was written (seconds of the system-wide monotonic clock)."""
+        self._events.write(json.dumps({"event": event, "at": time.monotonic(), **fields}) + "\n")
+        self._events.flush()
+
+    @contextmanager
+    def measure(self) -> Iterator[dict[str, float]]:
+        """Time the block; the yielded dictionary holds `wall_s` and `process_s` once the block has ended."""
+        times: dict[str, float] = {}
+        wall, process = time.monotonic(), time.process_time()
+        yield times
+        times |= {"wall_s": time.monotonic() - wall, "process_s": time.process_time() - process}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block and send it as a stage of the cell."""
+        with self.measure() as times:
+            yield
+        self.send("stage", stage=name, **times)
+
+
+def load_adapter(tool: str) -> type[Adapter]:
+    """Import a tool's adapter, and so its framework."""
+    module, name = TOOLS[tool].adapter.split(":")
+    adapter: type[Adapter] = getattr(importlib.import_module(f"frameworks.{module}"), name)
+    return adapter
+
+
+def judge(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the error rate (0 to 1) and the mean loss of predictions."""
+    return {
+        "error_rate": float(np.mean(logits.argmax(axis=1) != labels)),
+        "loss": softmax_cross_entropy(logits, labels),
+    }
+
+
+def train_epoch(model: Model, workload: Workload, data: Split, order: np.ndarray, clock: Clock, epoch: int) -> None:
+    """Train and validate one epoch on the clock; the very first batch is timed on its own as well."""
+    losses, parts, logits = [], [order], None
+    if epoch == 0 and len(order) > workload.batch_size:
+        parts = [order[: workload.batch_size], order[workload.batch_size :]]
+    with clock.measure() as whole:
+        for number, part in enumerate(parts):
+            with clock.measure() as step:
+                losses.append(model.train_batches(data.train_images, data.train_labels, part))
+                model.synchronize()
+            if epoch == 0 and number == 0:
+                clock.send("stage", stage="first_step", **step)
+        if len(data.validation_labels):
+            logits = model.forward(data.validation_images)
+            model.synchronize()
+    loss = float(np.average(losses, weights=[len(part) for part in parts]))
+    validation = {} if logits is None else {"validation": judge(logits, data.validation_labels)}
+    clock.send("epoch", epoch=epoch, samples=len(order), loss=loss, **validation, **whole)
+    if not np.isfinite(loss):
+        raise Stop("diverged", f"the training loss of epoch {epoch + 1} is {loss}")
+
+
+def run_job(job: dict[str, Any], clock: Clock) -> None:
+    """Go through the stages of a cell. Raises Stop for an outcome that is neither `ok` nor a fault."""
+    workload: Workload = from_json(job["workload"])
+    with clock.stage("import"):
+        adapter_class = load_adapter(job["tool"])
+    with clock.stage("device"):
+        try:
+            adapter = adapter_class(device=job["device"], cores=job["cores"], **TOOLS[job["tool"]].options)
+        except DeviceUnavailableError as error:
+            raise Stop("unavailable", str(error)) from error
+    if reason := adapter.supports(workload):
+        raise Stop("unsupported", reason)
+    with clock.stage("data"):
+        data = load_split(Path(job["data"]), workload.data)
+    weights = initial_weights(workload.network, job["seed"])
+    orders = [epoch_order(len(data.train_labels), job["seed"], epoch) for epoch in range(workload.epochs)]
+    with clock.stage("build"):
+        model = adapter.build(workload, weights, job["seed"])
+        model.synchronize()
+    clock.send("training")
+    for epoch, order in enumerate(orders):
+        train_epoch(model, workload, data, order, clock, epoch)
+    with clock.stage("evaluate"):
+        logits = model.forward(data.test_images)
+        model.synchronize()
+    clock.send(
+        "result",
+        **judge(logits, data.test_labels),
+        peak_memory_bytes=model.peak_memory_bytes(),
+        rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        weights_fingerprint=arrays_fingerprint(weights),
+        order_fingerprint=arrays_fingerprint({f"{epoch:04}": order for epoch, order in enumerate(orders)}),
+        python=platform.python_version(),
+        packages=installed_packages(),
+    )
+
+
+def installed_packages() -> dict[str, str]:
+    """Return the version of every package in this interpreter, by name."""
+    found = {item.metadata["Name"]: item.version for item in importlib.metadata.distributions()}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def describe_failure(error: BaseException) -> tuple[str, str]:
+    """Return the status and reason of an exception that came out of a job."""
+    if isinstance(error, Stop):
+        return error.status, error.reason
+    reason = f"{type(error).__name__}: {error}".strip()
+    if isinstance(error, MemoryError) or any(mark in reason.lower() for mark in OUT_OF_MEMORY_MARKS):
+        return "out-of-memory", reason
+    return "failed", reason
+
+
+def main() -> int:
+    """Run the job on standard input; exit code 0 whenever an outcome was sent."""
+    with open(int(sys.argv[1]), "w", encoding="utf-8") as events:
+        clock = Clock(events)
+        clock.send("started")
+        try:
+            run_job(json.load(sys.stdin), clock)
+        except Exception as error:
+            traceback.print_exc()
+            status, reason = describe_failure(error)
+            clock.send("failure", status=status, reason=reason)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

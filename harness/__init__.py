@@ -1,0 +1,1 @@
+"""How cells are run, judged and shown. Never imports a framework."""

@@ -1,0 +1,131 @@
+"""Finds the files of a data set (SAMENET_DATA, then the cache, then a download) and prepares them once."""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+from filelock import FileLock
+
+from harness.places import samenet_data, samenet_home
+from workloads.datasets import (
+    ARRAY_NAMES,
+    PUBLISHED_FILES,
+    Arrays,
+    file_sha256,
+    how_to_get,
+    made_up,
+    read_published,
+    scale,
+    unverified_files,
+    write_prepared,
+)
+from workloads.errors import UserError
+from workloads.sources import DIGITS
+from workloads.spec import DataSet, fingerprint
+
+LARGEST_PIXEL = {"digits": 16, "mnist": 255, "cifar10": 255, "synthetic": 1}
+
+
+def find_files(source: str) -> Path | None:
+    """Return the folder that holds a published data set's files, or None if it must be downloaded."""
+    published = PUBLISHED_FILES[source]
+    given = samenet_data()
+    places = [samenet_home() / "downloads", *([given] if given else [])][::-1]
+    return next((place / published.folder for place in places if (place / published.folder).is_dir()), None)
+
+
+def download(source: str) -> Path:
+    """Download a data set into the cache, checking the published sums, and return its folder.
+
+    Raises UserError if no mirror delivers.
+    """
+    published = PUBLISHED_FILES[source]
+    folder = samenet_home() / "downloads" / published.folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+        wanted = [published.archive] if published.archive else list(published.files.items())
+        for name, sha256 in wanted:
+            _fetch(published.mirrors, name, sha256, Path(partial), folder)
+        unpacked = Path(partial)
+        unpacked.chmod(0o755)
+        for name in published.files:
+            if not (unpacked / name).is_file():
+                raise UserError(f"the download of {source} lacks {name}. {how_to_get(folder)}")
+        (unpacked / "samenet-download.json").write_text(json.dumps({"verified": dict(wanted)}) + "\n")
+        unpacked.rename(folder)
+        unpacked.mkdir()
+    return folder
+
+
+def _fetch(mirrors: tuple[str, ...], name: str, sha256: str | None, target: Path, folder: Path) -> None:
+    processor = pooch.Untar(extract_dir=".") if name.endswith(".tar.gz") else None
+    problems = []
+    for mirror in mirrors:
+        try:
+            pooch.retrieve(
+                mirror + name, f"sha256:{sha256}", fname=name, path=target, processor=processor, progressbar=True
+            )
+            return
+        except (OSError, ValueError) as error:
+            problems.append(f"{mirror}{name}: {error}")
+    tried = "; ".join(problems)
+    raise UserError(f"{name} could not be downloaded ({tried}). {how_to_get(folder)}")
+
+
+def _load_digits() -> Arrays:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, *DIGITS.image_shape).astype(np.uint8)
+    train_images, test_images, train_labels, test_labels = train_test_split(
+        images, labels, test_size=DIGITS.test_samples, stratify=labels, random_state=0
+    )
+    return dict(zip(ARRAY_NAMES, (train_images, train_labels, test_images, test_labels), strict=True))
+
+
+def _identify(data: DataSet) -> tuple[str, Path | None]:
+    """Return the name of the prepared folder, which changes with the source files, and where those are."""
+    if data.source in PUBLISHED_FILES:
+        folder = find_files(data.source) or download(data.source)
+        present = [folder / name for name in PUBLISHED_FILES[data.source].files if (folder / name).is_file()]
+        content = hashlib.sha256("".join(file_sha256(path) for path in present).encode()).hexdigest()
+        return f"{data.source}-{data.scaling}-{content[:12]}", folder
+    shape = fingerprint(data)[:12] if data.source == "synthetic" else "1"
+    return f"{data.source}-{data.scaling}-{shape}", None
+
+
+def prepare(data: DataSet) -> tuple[Path, dict[str, Any]]:
+    """Return the prepared folder of a data set and what is known of it, making it if it is not there.
+
+    The facts are `fingerprint` (SHA-256 of the scaled arrays) and `unverified` (files that are whole but not known to
+    be the published bytes). Raises UserError for files that are missing or broken.
+    """
+    name, files = _identify(data)
+    folder = samenet_home() / "data" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f"{name}.lock"):
+        if not folder.is_dir():
+            arrays = _read_arrays(data, files)
+            for part in ("train", "test"):
+                arrays[f"{part}_images"] = scale(arrays[f"{part}_images"], data.scaling, LARGEST_PIXEL[data.source])
+                arrays[f"{part}_labels"] = arrays[f"{part}_labels"].astype(np.int32)
+            write_prepared(folder, arrays, {"unverified": _unverified(data, files)})
+    facts: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
+    return folder, facts
+
+
+def _read_arrays(data: DataSet, files: Path | None) -> Arrays:
+    if files is not None:
+        return read_published(data.source, files)
+    return _load_digits() if data.source == "digits" else made_up(data)
+
+
+def _unverified(data: DataSet, files: Path | None) -> list[str]:
+    if files is None or (files / "samenet-download.json").is_file():
+        return []
+    return unverified_files(data.source, files)

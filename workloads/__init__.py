@@ -1,0 +1,49 @@
+"""The workloads by name: each is a function whose keyword arguments are what a matrix may choose."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from workloads.cifar10_cnn import cifar10_cnn
+from workloads.digits import digits_cnn, digits_mlp
+from workloads.errors import UserError, unknown
+from workloads.mnist_cnn import mnist_cnn
+from workloads.mnist_mlp import mnist_mlp
+from workloads.spec import Workload
+
+WORKLOADS: Mapping[str, Callable[..., Workload]] = {
+    "cifar10-cnn": cifar10_cnn,
+    "digits-cnn": digits_cnn,
+    "digits-mlp": digits_mlp,
+    "mnist-cnn": mnist_cnn,
+    "mnist-mlp": mnist_mlp,
+}
+
+
+def make_workload(name: str, parameters: Mapping[str, Any], *, where: str = "the model") -> Workload:
+    """Build a workload from its name and chosen parameters.
+
+    Raises UserError for an unknown name or parameter and for a value of the wrong type or out of range.
+
+    >>> make_workload("mnist-mlp", {"units": 64}).label
+    'mnist-mlp units=64'
+    """
+    if name not in WORKLOADS:
+        raise unknown("model", name, WORKLOADS, where=where)
+    accepted = inspect.signature(WORKLOADS[name]).parameters
+    for key, value in parameters.items():
+        if key not in accepted:
+            raise unknown(f"parameter of {name}", key, accepted, where=where)
+        kind = type(accepted[key].default)
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if not fits:
+            raise UserError(
+                f"parameter {key} of {name} at {where} is {value!r}; accepted: a value of type {kind.__name__}, "
+                f"for example {accepted[key].default!r}. Correct the value and start again."
+            )
+    chosen = {key: value for key, value in parameters.items() if value != accepted[key].default}
+    try:
+        return replace(WORKLOADS[name](**chosen), parameters=tuple(chosen.items()))
+    except ValueError as error:
+        raise UserError(f"{name} at {where} cannot be built: {error}. Correct the value and start again.") from error

@@ -1,0 +1,48 @@
+"""What all tools start from and see: initial weights and the order of the samples, drawn by NumPy.
+
+`RandomState` is used because NumPy promises that its stream never changes.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.shapes import weight_shapes
+from workloads.spec import Network
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def initial_weights(network: Network, seed: int) -> Weights:
+    """Draw Glorot-uniform kernels and zero biases, float32 in canonical layouts, one stream through all layers.
+
+    fan_in and fan_out count the receptive field, as in Keras: a kernel (H, W, in, out) has H·W·in and H·W·out.
+    """
+    stream = np.random.RandomState(seed)
+    weights: Weights = {}
+    for name, shape in weight_shapes(network).items():
+        if name.endswith("/bias"):
+            weights[name] = np.zeros(shape, np.float32)
+            continue
+        field = int(np.prod(shape[:-2]))
+        limit = np.sqrt(6 / (field * (shape[-2] + shape[-1])))
+        weights[name] = stream.uniform(-limit, limit, shape).astype(np.float32)
+    return weights
+
+
+def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order of the samples in an epoch (counted from 0): a permutation that depends on seed and epoch only."""
+    return np.random.RandomState([seed, epoch]).permutation(samples)
+
+
+def arrays_fingerprint(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data.cast("B") if array.size else b"")
+    return digest.hexdigest()
