@@ -21,7 +21,9 @@ class FlattenChannelsLast(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _explicit_padding(size: Shape, window: Any, strides: Any, padding: Any, value: float) -> tuple[Any, list[nn.Module]]:
+def _explicit_padding(
+    size: Shape, window: Any, strides: Any, padding: Any, value: float
+) -> tuple[Any, list[nn.Module]]:
     """Return the symmetric padding a layer can do by itself, or 0 and the module that must pad before it."""
     (top, bottom), (left, right) = padding_amounts((size[0], size[1]), window, strides, padding)
     if top == bottom and left == right:
@@ -85,14 +87,14 @@ class TorchAdapter(Adapter):
 class TorchModel(Model):
     """A Sequential, its loss and its optimiser."""
 
-    def __init__(
-        self, workload: Workload, weights: Weights, seed: int, device: torch.device, compiled: bool
-    ) -> None:
+    def __init__(self, workload: Workload, weights: Weights, seed: int, device: torch.device, compiled: bool) -> None:
         torch.manual_seed(seed)
         self._device = device
         self._batch_size = workload.batch_size
         net = _sequential(workload.network)
-        parameters = {name.replace(".weight", "/kernel").replace(".bias", "/bias"): p for name, p in net.named_parameters()}
+        parameters = {
+            name.replace(".weight", "/kernel").replace(".bias", "/bias"): p for name, p in net.named_parameters()
+        }
         self._parameters = {name: parameters[name] for name in weights}
         with torch.no_grad():
             for name, parameter in self._parameters.items():
@@ -126,9 +128,7 @@ class TorchModel(Model):
         host_images, host_labels = torch.from_numpy(images), torch.from_numpy(labels).long()
         losses, sizes = [], []
         for batch in torch.from_numpy(order).split(self._batch_size):
-            loss = self._loss(
-                self._images(host_images[batch]), host_labels[batch].to(self._device, non_blocking=True)
-            )
+            loss = self._loss(self._images(host_images[batch]), host_labels[batch].to(self._device, non_blocking=True))
             self._optimizer.update(loss)
             losses.append(loss.detach())
             sizes.append(len(batch))

@@ -8,6 +8,7 @@ JSON objects, one a line, on a pipe of their own, because frameworks print. Load
 import importlib
 import importlib.metadata
 import json
+import os
 import platform
 import resource
 import sys
@@ -30,7 +31,7 @@ from workloads.spec import Workload, from_json
 OUT_OF_MEMORY_MARKS = ("out of memory", "resource_exhausted", "resource exhausted", "can't allocate memory")
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """An outcome other than `ok` that is no fault: its status and reason go into the record."""
 
     def __init__(self, status: str, reason: str) -> None:
@@ -100,11 +101,11 @@ def train_epoch(model: Model, workload: Workload, data: Split, order: np.ndarray
     validation = {} if logits is None else {"validation": judge(logits, data.validation_labels)}
     clock.send("epoch", epoch=epoch, samples=len(order), loss=loss, **validation, **whole)
     if not np.isfinite(loss):
-        raise Stop("diverged", f"the training loss of epoch {epoch + 1} is {loss}")
+        raise StoppedError("diverged", f"the training loss of epoch {epoch + 1} is {loss}")
 
 
 def run_job(job: dict[str, Any], clock: Clock) -> None:
-    """Go through the stages of a cell. Raises Stop for an outcome that is neither `ok` nor a fault."""
+    """Go through the stages of a cell. Raises StoppedError for an outcome that is neither `ok` nor a fault."""
     workload: Workload = from_json(job["workload"])
     with clock.stage("import"):
         adapter_class = load_adapter(job["tool"])
@@ -112,9 +113,9 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
         try:
             adapter = adapter_class(device=job["device"], cores=job["cores"], **TOOLS[job["tool"]].options)
         except DeviceUnavailableError as error:
-            raise Stop("unavailable", str(error)) from error
+            raise StoppedError("unavailable", str(error)) from error
     if reason := adapter.supports(workload):
-        raise Stop("unsupported", reason)
+        raise StoppedError("unsupported", reason)
     with clock.stage("data"):
         data = load_split(Path(job["data"]), workload.data)
     weights = initial_weights(workload.network, job["seed"])
@@ -131,6 +132,7 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
     clock.send(
         "result",
         **judge(logits, data.test_labels),
+        process_s=time.process_time(),
         peak_memory_bytes=model.peak_memory_bytes(),
         rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         weights_fingerprint=arrays_fingerprint(weights),
@@ -148,7 +150,7 @@ def installed_packages() -> dict[str, str]:
 
 def describe_failure(error: BaseException) -> tuple[str, str]:
     """Return the status and reason of an exception that came out of a job."""
-    if isinstance(error, Stop):
+    if isinstance(error, StoppedError):
         return error.status, error.reason
     reason = f"{type(error).__name__}: {error}".strip()
     if isinstance(error, MemoryError) or any(mark in reason.lower() for mark in OUT_OF_MEMORY_MARKS):
@@ -158,7 +160,7 @@ def describe_failure(error: BaseException) -> tuple[str, str]:
 
 def main() -> int:
     """Run the job on standard input; exit code 0 whenever an outcome was sent."""
-    with open(int(sys.argv[1]), "w", encoding="utf-8") as events:
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as events:
         clock = Clock(events)
         clock.send("started")
         try:

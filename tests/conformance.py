@@ -187,9 +187,7 @@ def check_the_loss_falls(adapter: Adapter, workload: Workload) -> None:
     """Within twenty passes over a few batches the loss falls to half of what it was in the first."""
     model, _ = build(adapter, without_dropout(workload))
     images, labels = draw_batch(workload, 8 * workload.batch_size)
-    losses = [
-        model.train_batches(images, labels, epoch_order(len(labels), SEED, epoch)) for epoch in range(20)
-    ]
+    losses = [model.train_batches(images, labels, epoch_order(len(labels), SEED, epoch)) for epoch in range(20)]
     assert min(losses) < losses[0] / 2, losses
 
 

@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import shutil
 import tempfile
 import zlib
@@ -194,7 +193,8 @@ def scale(images: NDArray[Any], scaling: str, largest: int) -> NDArray[np.float3
             return images.astype(np.float32) / np.float32(largest)
         case "min-max-per-pixel":
             low, high = images.min(axis=0).astype(np.float64), images.max(axis=0).astype(np.float64)
-            return ((images - low) / np.where(high > low, high - low, 1)).astype(np.float32)
+            scaled: NDArray[np.float32] = ((images - low) / np.where(high > low, high - low, 1)).astype(np.float32)
+            return scaled
         case _:
             return images.astype(np.float32)
 
@@ -208,7 +208,7 @@ def write_prepared(folder: Path, arrays: Arrays, facts: dict[str, Any]) -> None:
             np.save(partial / f"{name}.npy", arrays[name], allow_pickle=False)
         facts = {"fingerprint": arrays_fingerprint(arrays), **facts}
         (partial / "dataset.json").write_text(json.dumps(facts, indent=1) + "\n")
-        os.replace(partial, folder)
+        partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

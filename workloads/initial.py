@@ -34,7 +34,7 @@ def initial_weights(network: Network, seed: int) -> Weights:
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the order of the samples in an epoch (counted from 0): a permutation that depends on seed and epoch only."""
+    """Return the order of the samples in an epoch, counted from 0: a permutation that seed and epoch decide alone."""
     return np.random.RandomState([seed, epoch]).permutation(samples)
 
 

@@ -1,0 +1,268 @@
+"""From matrix.yaml to ordered cells, each to run or not with a reason. Pure: nothing is started or looked up here."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from frameworks import TOOLS
+from frameworks.base import Device
+from workloads import make_workload
+from workloads.errors import UserError, unknown
+from workloads.spec import Workload
+
+DEVICES = ("cpu", "gpu")
+PRECISIONS = ("float32",)
+KEYS = (
+    "tools", "devices", "models", "batch_sizes", "precisions", "repeats", "seed", "time_limit_s", "environments",
+    "exclude", "include",
+)  # fmt: skip
+AXES = ("tool", "device", "cores", "model", "batch_size", "precision")
+
+NotRun = Literal["skipped", "unsupported", "unavailable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One measurement of the matrix. `cores` is None for all cores that the runner may use."""
+
+    tool: str
+    device: Device
+    cores: int | None
+    workload: Workload
+    precision: str
+    repeat: int
+    seed: int
+    time_limit_s: float
+    environment: str
+    not_run: tuple[NotRun, str] | None = None
+
+    def axes(self) -> dict[str, Any]:
+        """Return the values that `exclude` and `--only` can name."""
+        return {
+            "tool": self.tool,
+            "device": self.device,
+            "cores": self.cores,
+            "model": self.workload.name,
+            "batch_size": self.workload.batch_size,
+            "precision": self.precision,
+            **dict(self.workload.parameters),
+        }
+
+    @property
+    def label(self) -> str:
+        """Name the cell for people, e.g. `torch · cpu · mnist-mlp units=64`."""
+        device = self.device if self.cores is None else f"{self.device} {self.cores} cores"
+        repeat = f" · repeat {self.repeat + 1}" if self.repeat else ""
+        return f"{self.tool} · {device} · {self.workload.label}{repeat}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    """What all cells of a matrix share."""
+
+    repeats: int
+    seed: int
+    time_limit_s: float
+    environments: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_matrix(path: Path, *, repeats: int | None = None) -> list[Cell]:
+    """Return the cells a matrix file spans, in the order of running: whole rounds, so that drift hits all tools alike.
+
+    `repeats` overrides the file's. Raises UserError for anything it does not know.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"matrix {path} cannot be read ({error.strerror}). Give the path of a matrix file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"matrix {path} is not YAML: {error}. Correct the file and start again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"matrix {path} holds {content!r}; accepted: keys {', '.join(KEYS)}. Correct the file.")
+    for key in content:
+        if key not in KEYS:
+            raise unknown("key", key, KEYS, where=str(path))
+    return _span(content if repeats is None else content | {"repeats": repeats})
+
+
+def _span(content: dict[str, Any]) -> list[Cell]:
+    common = _Common(
+        repeats=_whole(content.get("repeats", 1), "repeats", least=1),
+        seed=_whole(content.get("seed", 0), "seed", least=0),
+        time_limit_s=_whole(content.get("time_limit_s", 3600), "time_limit_s", least=1),
+        environments=_environments(content.get("environments", "managed")),
+    )
+    tools = [_known("tool", tool, TOOLS, f"tools[{i}]") for i, tool in enumerate(_list(content, "tools"))]
+    devices = [_device(value, f"devices[{i}]") for i, value in enumerate(_list(content, "devices"))]
+    models = [w for i, value in enumerate(_list(content, "models")) for w in _models(value, f"models[{i}]")]
+    sizes = content.get("batch_sizes")
+    if sizes is not None:
+        sizes = [_whole(size, f"batch_sizes[{i}]", least=1) for i, size in enumerate(_list(content, "batch_sizes"))]
+        models = [replace(model, batch_size=size) for model in models for size in sizes]
+    precisions = content.get("precisions", list(PRECISIONS))
+    precisions = [_known("precision", p, PRECISIONS, f"precisions[{i}]") for i, p in enumerate(_as_list(precisions))]
+    cells = [
+        _cell(common, tool, device, cores, model, precision)
+        for model, (device, cores), precision, tool in itertools.product(models, devices, precisions, tools)
+    ]
+    cells = _exclude(cells, _as_list(content.get("exclude", [])))
+    cells += _include(common, _as_list(content.get("include", [])))
+    for cell, times in Counter(cells).items():
+        if times > 1:
+            raise UserError(f"the matrix holds {cell.label} {times} times; accepted: once. Remove the others.")
+    return [replace(cell, repeat=repeat) for repeat in range(common.repeats) for cell in cells]
+
+
+def _cell(common: _Common, tool: str, device: Device, cores: int | None, workload: Workload, precision: str) -> Cell:
+    reason = TOOLS[tool].unsupported.get(device)
+    return Cell(
+        tool=tool,
+        device=device,
+        cores=cores,
+        workload=workload,
+        precision=precision,
+        repeat=0,
+        seed=common.seed,
+        time_limit_s=common.time_limit_s,
+        environment=common.environments.get(tool, "managed"),
+        not_run=("unsupported", reason) if reason else None,
+    )
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _list(content: dict[str, Any], key: str) -> list[Any]:
+    values = content.get(key)
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{key} is {values!r}; accepted: a list of at least one. Add {key} to the matrix.")
+    return values
+
+
+def _known(what: str, value: Any, accepted: Iterable[str], where: str) -> str:
+    if value not in accepted:
+        raise unknown(what, value, accepted, where=where)
+    return str(value)
+
+
+def _whole(value: Any, where: str, *, least: int) -> int:
+    if type(value) is not int or value < least:
+        raise UserError(f"{where} is {value!r}; accepted: a whole number of at least {least}. Correct the matrix.")
+    return value
+
+
+def _environments(value: Any) -> dict[str, str]:
+    """Return the interpreter of each tool: `managed`, `current` or a path to a Python."""
+    chosen = dict.fromkeys(TOOLS, value) if not isinstance(value, dict) else value
+    for tool, choice in chosen.items():
+        _known("tool", tool, TOOLS, "environments")
+        if not isinstance(choice, str) or (choice not in ("managed", "current") and not Path(choice).is_file()):
+            raise UserError(
+                f"environments.{tool} is {choice!r}; accepted: managed, current, or the path of a Python interpreter. "
+                "Correct the matrix."
+            )
+    return chosen
+
+
+def _device(value: Any, where: str) -> tuple[Device, int | None]:
+    """Read `cpu`, `gpu`, or `{device: cpu, cores: 1}`."""
+    entry = {"device": value} if isinstance(value, str) else value
+    if not isinstance(entry, dict):
+        raise unknown("device", value, DEVICES, where=where)
+    for key in entry:
+        _known("key", key, ("device", "cores"), where)
+    device: Any = _known("device", entry.get("device"), DEVICES, where)
+    cores = entry.get("cores")
+    return device, None if cores is None else _whole(cores, f"{where}.cores", least=1)
+
+
+def _models(value: Any, where: str) -> Iterator[Workload]:
+    """Read `digits-cnn` or `{model: mnist-mlp, units: [4, 8]}`; a list spans an axis."""
+    entry = {"model": value} if isinstance(value, str) else value
+    if not isinstance(entry, dict) or "model" not in entry:
+        raise UserError(f"{where} is {value!r}; accepted: a model's name, or `model: name` with its parameters.")
+    axes = {key: _as_list(choice) for key, choice in entry.items()}
+    for values in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, values, strict=True))
+        yield make_workload(chosen.pop("model"), chosen, where=where)
+
+
+def _exclude(cells: list[Cell], rules: list[Any]) -> list[Cell]:
+    """Mark the cells that a rule names as skipped, with its `because`."""
+    for number, rule in enumerate(rules):
+        where = f"exclude[{number}]"
+        if not isinstance(rule, dict) or not isinstance(rule.get("because"), str) or len(rule) < 2:
+            raise UserError(
+                f"{where} is {rule!r}; accepted: values of {', '.join(AXES)} or of a model's parameter, and `because: "
+                "reason`. Correct the matrix."
+            )
+        wanted = {key: _as_list(value) for key, value in rule.items() if key != "because"}
+        known = {key for cell in cells for key in cell.axes()}
+        for key in wanted:
+            _known("key", key, known | {"because"}, where)
+        matched = [all(cell.axes().get(key) in values for key, values in wanted.items()) for cell in cells]
+        if not any(matched):
+            raise UserError(f"{where} {rule!r} matches no cell; accepted: values of this matrix. Correct or remove it.")
+        cells = [
+            replace(cell, not_run=("skipped", rule["because"])) if hit else cell
+            for cell, hit in zip(cells, matched, strict=True)
+        ]
+    return cells
+
+
+def _include(common: _Common, rules: list[Any]) -> list[Cell]:
+    """Build the cells that are added one by one: `{tool: torch, device: cpu, model: mnist-mlp, units: 8}`."""
+    cells = []
+    for number, rule in enumerate(rules):
+        where = f"include[{number}]"
+        if not isinstance(rule, dict) or not {"tool", "device", "model"} <= rule.keys():
+            raise UserError(f"{where} is {rule!r}; accepted: tool, device and model, and more if wanted.")
+        rest = dict(rule)
+        tool = _known("tool", rest.pop("tool"), TOOLS, where)
+        device, cores = _device({key: rest.pop(key) for key in ("device", "cores") if key in rest}, where)
+        precision = _known("precision", rest.pop("precision", PRECISIONS[0]), PRECISIONS, where)
+        size = rest.pop("batch_size", None)
+        for workload in _models(rest, where):
+            sized = replace(workload, batch_size=_whole(size, f"{where}.batch_size", least=1)) if size else workload
+            cells.append(_cell(common, tool, device, cores, sized, precision))
+    return cells
+
+
+def select(cells: Iterable[Cell], only: Iterable[str]) -> list[Cell]:
+    """Keep the cells that every `axis=value,value` names. Raises UserError for what the matrix does not hold."""
+    kept = list(cells)
+    for rule in only:
+        axis, _, text = rule.partition("=")
+        values = text.split(",")
+        accepted = {str(cell.axes().get(axis)) for cell in kept}
+        if axis not in AXES or not text:
+            raise UserError(
+                f"--only {rule!r}; accepted: axis=value,value with an axis of {', '.join(AXES)}. Correct the option."
+            )
+        for value in values:
+            if value not in accepted:
+                raise unknown(axis, value, accepted, where=f"--only {rule}")
+        kept = [cell for cell in kept if str(cell.axes()[axis]) in values]
+    return kept
+
+
+def mark_unavailable(cells: Iterable[Cell], *, cores: int, no_gpu: str | None) -> list[Cell]:
+    """Mark what this machine does not have: a GPU (`no_gpu` says why), or as many cores as asked for."""
+
+    def missing(cell: Cell) -> str | None:
+        if cell.device == "gpu" and no_gpu:
+            return no_gpu
+        if (cell.cores or 0) > cores:
+            return f"{cell.cores} cores were asked for and {cores} are to be had"
+        return None
+
+    return [
+        replace(cell, not_run=("unavailable", reason)) if not cell.not_run and (reason := missing(cell)) else cell
+        for cell in cells
+    ]

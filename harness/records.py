@@ -1,0 +1,155 @@
+"""What is kept: one JSON file a run of a cell, written whole or not at all and never edited.
+
+Schema history: 1, the first.
+"""
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frameworks import TOOLS
+from harness.environments import requirements_of
+from harness.places import PROJECT
+from harness.plan import Cell
+from workloads.datasets import file_sha256
+from workloads.errors import UserError
+from workloads.spec import fingerprint
+
+SCHEMA = 1
+SUITE = "1"
+"""Version of what is measured and how: only records of one suite share a table."""
+PARTS = (
+    "key", "schema", "suite", "finished_at", "cell", "status", "reason", "time", "epochs", "error_rate", "test_loss",
+    "utilisation", "host", "versions", "fingerprints",
+)  # fmt: skip
+FINAL = ("ok", "diverged", "timeout", "out-of-memory")
+"""Statuses that are a result: the cell is done. Any other is tried again at the next start."""
+ABSENT = ("skipped", "unsupported", "unavailable")
+"""Statuses that are no failure: the cell is not to be had here, or not wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One record as it stands in its file."""
+
+    content: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The content key of the cell that was run."""
+        return str(self.content["key"])
+
+    @property
+    def status(self) -> str:
+        """`ok`, or what came in its way."""
+        return str(self.content["status"])
+
+
+def adapter_fingerprint(tool: str) -> str:
+    """SHA-256 of the source of a tool's adapter."""
+    module = TOOLS[tool].adapter.split(":")[0]
+    return file_sha256(PROJECT / "frameworks" / f"{module}.py")
+
+
+def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:
+    """Return the record's `cell` part; `cores` is what the cell was given."""
+    return {
+        "tool": cell.tool,
+        "device": cell.device,
+        "cores": cores,
+        "gpus": 1 if cell.device == "gpu" else 0,
+        "model": cell.workload.label,
+        "batch_size": cell.workload.batch_size,
+        "precision": cell.precision,
+        "measure": "epochs",
+        "epochs": cell.workload.epochs,
+        "repeat": cell.repeat,
+        "seed": cell.seed,
+    }
+
+
+def cell_key(cell: Cell, cores: int, machine: str) -> str:
+    """SHA-256 of all that decides a cell's result: a record with this key is the cell's record."""
+    requirements = requirements_of(cell.tool, cell.device) if cell.environment == "managed" else None
+    return fingerprint(
+        [
+            SCHEMA,
+            SUITE,
+            machine,
+            describe_cell(cell, cores),
+            fingerprint(cell.workload),
+            adapter_fingerprint(cell.tool),
+            file_sha256(requirements) if requirements else cell.environment,
+        ]
+    )
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Read every record below a folder, in the order of their paths. Raises UserError for one that is unreadable."""
+    return [_read(path) for path in sorted(folder.glob("**/*.json"))]
+
+
+def _read(path: Path) -> Record:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        problem = None
+    except (OSError, ValueError) as error:
+        content, problem = None, str(error)
+    if isinstance(content, dict):
+        missing = [part for part in PARTS if part not in content]
+        problem = f"it lacks {', '.join(missing)}" if missing else None
+        if content.get("schema") != SCHEMA:
+            problem = f"its schema is {content.get('schema')!r}; accepted: {SCHEMA}"
+    elif problem is None:
+        problem = f"it holds {type(content).__name__}"
+    if problem:
+        raise UserError(
+            f"record {path} cannot be read: {problem}. Move the file out of the results folder (its cell is then "
+            "run again) or restore it, and start again."
+        )
+    return Record(content=content)
+
+
+def write_record(folder: Path, content: dict[str, Any]) -> Path:
+    """Write a record below `folder` and return its path. Raises UserError if the folder takes no file."""
+    cell = content["cell"]
+    words = (cell["tool"], cell["device"], f"{cell['cores']}c", cell["model"], f"b{cell['batch_size']}")
+    name = re.sub(r"[^A-Za-z0-9.=-]+", "_", "_".join(words))
+    path = folder / str(content["host"]["machine"]) / f"{name}_r{cell['repeat']}_{content['key'][:12]}.json"
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or as it was: temporary file, fsync, rename."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink()
+            raise
+    except OSError as error:
+        advice = "Free some space" if error.errno == errno.ENOSPC else "Make the folder writable, or name another"
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}). {advice} and start again: finished cells are kept."
+        ) from error
+
+
+def newest_by_key(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the newest record of each key."""
+    ordered = sorted(records, key=lambda record: str(record.content["finished_at"]))
+    return {record.key: record for record in ordered}

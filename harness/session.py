@@ -1,0 +1,211 @@
+"""Runs the planned cells one after another: what is done is left alone, each outcome becomes a record at once."""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.data import prepare
+from harness.environments import EnvironmentFailedError, ensure_environment, python_of, requirements_of
+from harness.host import available_cores
+from harness.launch import Event, Outcome, launch_worker
+from harness.plan import Cell
+from harness.records import (
+    FINAL,
+    PARTS,
+    SCHEMA,
+    SUITE,
+    Record,
+    adapter_fingerprint,
+    cell_key,
+    describe_cell,
+    newest_by_key,
+    write_record,
+)
+from workloads.spec import DataSet, fingerprint
+
+
+class View(Protocol):
+    """Where a session shows what it does."""
+
+    def line(self, text: str) -> None:
+        """Show one line of progress."""
+
+    def begin(self, cell: Cell) -> None:
+        """A cell starts."""
+
+    def event(self, cell: Cell, event: Event) -> None:
+        """A worker sent an event."""
+
+    def end(self, cell: Cell, record: dict[str, Any]) -> None:
+        """A cell has its record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A cell with its key, the cores it gets and the record it already has, if that is a result."""
+
+    cell: Cell
+    key: str
+    cores: int
+    done: Record | None
+
+
+def plan_session(
+    cells: Iterable[Cell], host: dict[str, Any], records: Iterable[Record], *, fresh: bool
+) -> list[Planned]:
+    """Find which cells are done. `fresh` takes none for done."""
+    known = newest_by_key(records)
+    everything = len(available_cores())
+    planned = []
+    for cell in cells:
+        cores = min(cell.cores or everything, everything)
+        key = cell_key(cell, cores, host["machine"])
+        record = known.get(key)
+        same = record is not None and (
+            (record.status, record.content["reason"]) == cell.not_run if cell.not_run else record.status in FINAL
+        )
+        planned.append(Planned(cell=cell, key=key, cores=cores, done=record if same and not fresh else None))
+    return planned
+
+
+def run_session(planned: list[Planned], host: dict[str, Any], results: Path, view: View) -> list[dict[str, Any]]:
+    """Run what is not done and return the content of every cell's record, in the order of the plan.
+
+    Data is prepared first, so that broken files stop the session before anything runs; then environments.
+    """
+    todo = [item for item in planned if item.done is None]
+    runnable = [item for item in todo if item.cell.not_run is None]
+    data: dict[DataSet, tuple[Path, dict[str, Any]]] = {}
+    for item in runnable:
+        if item.cell.workload.data not in data:
+            view.line(f"preparing data for {item.cell.workload.label}")
+            data[item.cell.workload.data] = prepare(item.cell.workload.data)
+    interpreters = prepare_environments([item.cell for item in runnable], view.line)
+    contents = []
+    for item in planned:
+        if item.done is not None:
+            contents.append(item.done.content)
+            continue
+        view.begin(item.cell)
+        if item.cell.not_run:
+            status, reason = item.cell.not_run
+            content = make_record(item, host, _without_worker(status, reason), {})
+        else:
+            folder, facts = data[item.cell.workload.data]
+            interpreter = interpreters[item.cell.tool, item.cell.device]
+            if isinstance(interpreter, EnvironmentFailedError):
+                outcome = _without_worker("failed", f"its environment could not be made: {interpreter}")
+            else:
+                outcome = launch_worker(item.cell, item.cores, interpreter, folder, _forward(view, item.cell))
+            content = make_record(item, host, outcome, facts)
+        write_record(results, content)
+        contents.append(content)
+        view.end(item.cell, content)
+    return contents
+
+
+def _forward(view: View, cell: Cell) -> Callable[[Event], None]:
+    return lambda event: view.event(cell, event)
+
+
+def prepare_environments(
+    cells: Iterable[Cell], show: Callable[[str], None]
+) -> dict[tuple[str, str], str | EnvironmentFailedError]:
+    """Return the interpreter for each (tool, device), or why it could not be had."""
+    interpreters: dict[tuple[str, str], str | EnvironmentFailedError] = {}
+    for cell in cells:
+        place = cell.tool, cell.device
+        requirements = requirements_of(*place)
+        if place in interpreters:
+            continue
+        if requirements is None or cell.environment == "current":
+            interpreters[place] = sys.executable
+        elif cell.environment != "managed":
+            interpreters[place] = str(Path(cell.environment).absolute())
+        else:
+            try:
+                interpreters[place] = str(ensure_environment(requirements, python_of(cell.tool), show))
+            except EnvironmentFailedError as error:
+                interpreters[place] = error
+    return interpreters
+
+
+def _without_worker(status: str, reason: str) -> Outcome:
+    return Outcome(status=status, reason=reason, events=[], log=[], total_s=None, gpu_pct=None)
+
+
+def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_facts: dict[str, Any]) -> dict[str, Any]:
+    """Put together a record from what a worker sent. Parts that were not measured are None."""
+    named = {event["event"]: event for event in outcome.events}
+    epochs = [event for event in outcome.events if event["event"] == "epoch"]
+    result = named.get("result", {})
+    content = {
+        "key": item.key,
+        "schema": SCHEMA,
+        "suite": SUITE,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cell": describe_cell(item.cell, item.cores),
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "time": time_ledger(outcome),
+        "epochs": [
+            {name: event[name] for name in ("wall_s", "process_s", "samples", "loss", "validation") if name in event}
+            for event in epochs
+        ],
+        "error_rate": result.get("error_rate"),
+        "test_loss": result.get("loss"),
+        "utilisation": utilisation(outcome, item.cores, 1 if item.cell.device == "gpu" else 0),
+        "host": host,
+        "versions": {"python": result.get("python"), "packages": result.get("packages")},
+        "fingerprints": {
+            "spec": fingerprint(item.cell.workload),
+            "adapter": adapter_fingerprint(item.cell.tool),
+            "data": data_facts.get("fingerprint"),
+            "data_unverified": data_facts.get("unverified"),
+            "weights": result.get("weights_fingerprint"),
+            "order": result.get("order_fingerprint"),
+        },
+    }
+    assert set(content) == set(PARTS)
+    return content if outcome.status == "ok" else content | {"log": outcome.log}
+
+
+def time_ledger(outcome: Outcome) -> dict[str, float | None]:
+    """Return where a worker's wall time went, in seconds.
+
+    import + device + data + build + train + evaluate + other = total. `train_s` is all epochs with the first step;
+    `steady_epoch_s` is the median epoch without the first; `process_s` is CPU time of the whole process.
+    """
+    stages = {event["stage"]: event["wall_s"] for event in outcome.events if event["event"] == "stage"}
+    epochs = [event["wall_s"] for event in outcome.events if event["event"] == "epoch"]
+    result = next((event for event in outcome.events if event["event"] == "result"), {})
+    ledger: dict[str, float | None] = {f"{name}_s": stages.get(name) for name in ("import", "device", "data", "build")}
+    ledger["first_step_s"] = stages.get("first_step")
+    ledger["train_s"] = sum(epochs) if epochs else None
+    ledger["steady_epoch_s"] = statistics.median(epochs[1:]) if len(epochs) > 1 else None
+    ledger["evaluate_s"] = stages.get("evaluate")
+    known = [ledger[f"{name}_s"] or 0.0 for name in ("import", "device", "data", "build", "train", "evaluate")]
+    ledger["other_s"] = None if outcome.total_s is None else outcome.total_s - sum(known)
+    ledger["total_s"] = outcome.total_s
+    ledger["process_s"] = result.get("process_s")
+    return ledger
+
+
+def utilisation(outcome: Outcome, cores: int, gpus: int) -> dict[str, float | int | None]:
+    """Return how busy cores and GPU were over all epochs; `cpu_pct` is of the cores given, by process CPU time."""
+    epochs = [event for event in outcome.events if event["event"] == "epoch"]
+    result = next((event for event in outcome.events if event["event"] == "result"), {})
+    wall = sum(event["wall_s"] for event in epochs)
+    rss, gpu_memory = result.get("rss_bytes"), result.get("peak_memory_bytes")
+    return {
+        "gpu_pct": outcome.gpu_pct,
+        "gpu_memory_mib": None if gpu_memory is None else gpu_memory / 2**20,
+        "gpus": gpus,
+        "cpu_pct": 100 * sum(event["process_s"] for event in epochs) / (wall * cores) if wall else None,
+        "cpus": cores,
+        "rss_mib": None if rss is None else rss / 2**20,
+    }

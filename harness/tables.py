@@ -1,0 +1,204 @@
+"""From records to Markdown: the same records always give the same text."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from frameworks import TOOLS
+from harness.records import Record
+
+COORDINATES = [
+    "machine", "suite", "model", "batch_size", "precision", "epochs", "seed", "device", "cores", "gpus", "tool",
+]  # fmt: skip
+BASELINE = "tensorflow"
+FLOOR = "null"
+MISSING = "–"
+
+
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one row a cell: of each cell the records of its newest version, numbers as medians over repeats.
+
+    A cell's version is everything its key depends on but the repeat: adapter, spec, packages and data.
+    """
+    rows = [_row(record.content) for record in records]
+    frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else COORDINATES)
+    if frame.empty:
+        return frame
+    frame = frame.sort_values(["finished_at", "key"])
+    frame = frame.drop_duplicates([*COORDINATES, "repeat"], keep="last")
+    newest = frame.groupby(COORDINATES)["version"].transform("last")
+    frame = frame[frame["version"] == newest]
+    measured = ["train_s", "steady_epoch_s", "total_s", "gpu_pct", "cpu_pct", "error_rate"]
+    cells = frame.groupby(COORDINATES, sort=False)
+    merged = cells.last()
+    merged["repeats"] = cells.size()
+    merged["status"] = cells["status"].agg(lambda found: next((s for s in found if s != "ok"), "ok"))
+    merged["reason"] = cells["reason"].agg(lambda found: next((r for r in found if isinstance(r, str)), ""))
+    merged[measured] = cells[measured].median()
+    return merged.reset_index()
+
+
+def _row(content: dict[str, Any]) -> dict[str, Any]:
+    cell, time, host = content["cell"], content["time"], content["host"]
+    prints, packages = content["fingerprints"], content["versions"]["packages"] or {}
+    return {
+        "machine": host["machine"],
+        "suite": content["suite"],
+        **{name: cell[name] for name in ("model", "batch_size", "precision", "epochs", "seed")},
+        **{name: cell[name] for name in ("device", "cores", "gpus", "tool", "repeat")},
+        "key": content["key"],
+        "version": repr((prints["spec"], prints["adapter"], prints["data"], sorted(packages.items()))),
+        "finished_at": content["finished_at"],
+        "status": content["status"],
+        "reason": content["reason"],
+        **{name: _number(time[name]) for name in ("train_s", "steady_epoch_s", "total_s")},
+        **{name: _number(content["utilisation"][name]) for name in ("gpu_pct", "cpu_pct")},
+        "error_rate": _number(content["error_rate"]),
+        "cpu": host["cpu"],
+        "memory_gib": host["memory_gib"],
+        "gpu_names": ", ".join(gpu["name"] for gpu in host["gpus"]),
+        "unverified": ", ".join(prints["data_unverified"] or []),
+    }
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def render_markdown(records: Iterable[Record]) -> str:
+    """Return all tables of a results folder: machine by machine, model by model."""
+    frame = to_frame(records)
+    parts = ["# Results", ""]
+    if frame.empty:
+        return "\n".join([*parts, "No records yet: `python runner.py` makes them.", ""])
+    parts += [
+        "Time is training alone, all epochs with the first step and its compilation, as in the published tables;",
+        "it is the median where a cell was repeated. CPU % is of the cores given, GPU % of the GPU, while training.",
+        "Compare only rows of one table: one machine, one version of the measuring (suite), one net.",
+        "",
+    ]
+    for (machine, suite), part in frame.groupby(["machine", "suite"], sort=True):
+        host = part.iloc[-1]
+        gpus = f", {host['gpu_names']}" if host["gpu_names"] else ", no GPU"
+        parts += [
+            f"## Machine {machine}: {_text(host['cpu'])}, {host['memory_gib']:g} GiB{_text(gpus)} (suite {suite})",
+            "",
+        ]
+        workload = ["model", "batch_size", "precision", "epochs", "seed"]
+        for values, cells in part.groupby(workload, sort=True):
+            parts += _render_workload(dict(zip(workload, values, strict=True)), cells)
+    return "\n".join(parts)
+
+
+def _render_workload(workload: dict[str, Any], cells: pd.DataFrame) -> list[str]:
+    batch, epochs, precision = workload["batch_size"], workload["epochs"], workload["precision"]
+    parts = [
+        f"### {_text(workload['model'])}: batch {batch}, {epochs} epochs, {precision}, seed {workload['seed']}",
+        "",
+    ]
+    places = cells[["device", "cores"]].drop_duplicates().sort_values(["device", "cores"])
+    shown = []
+    for device, cores in places.itertuples(index=False):
+        rows = cells[(cells["device"] == device) & (cells["cores"] == cores)]
+        if set(rows["status"]) <= {"unavailable"}:
+            parts += [f"{_device(device, cores)}: unavailable, {_text('; '.join(sorted(set(rows['reason']))))}.", ""]
+            continue
+        shown.append((device, cores))
+        notes = Notes()
+        table = tool_table(rows, notes)
+        parts += [f"#### {_device(device, cores)}", "", _to_markdown(table), "", *notes.lines()]
+    if len(shown) > 1:
+        parts += ["#### Tool × device", "", _to_markdown(device_table(cells, shown)), ""]
+    unverified = sorted({text for text in cells["unverified"] if text})
+    if unverified:
+        parts += [f"Not known to be the published bytes: {', '.join(unverified)}.", ""]
+    return parts
+
+
+def _to_markdown(table: pd.DataFrame) -> str:
+    columns = ["left"] + ["right"] * (len(table.columns) - 1)
+    return str(table.to_markdown(index=False, colalign=columns, disable_numparse=True))
+
+
+def _device(device: str, cores: int) -> str:
+    return f"CPU, {cores} core{'s' if cores > 1 else ''}" if device == "cpu" else f"GPU, {cores} CPU cores"
+
+
+class Notes:
+    """Numbers the reasons below a table, the same reason once."""
+
+    def __init__(self) -> None:
+        self._reasons: list[str] = []
+
+    def mark(self, reason: str) -> str:
+        """Return the mark for a reason, e.g. ` [1]`."""
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+        return f" [{self._reasons.index(reason) + 1}]"
+
+    def lines(self) -> list[str]:
+        """Return the notes as a list, with an empty line after it."""
+        notes = [f"{number}. {_text(reason)}" for number, reason in enumerate(self._reasons, 1)]
+        return [*notes, ""] if notes else []
+
+
+def tool_table(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
+    """Return the founding article's columns for one model on one device, fastest first.
+
+    "vs best" is time over the best time; "vs TensorFlow" is TensorFlow's time over this one's, so more is faster. The
+    floor row (`null`) is compared with nothing.
+    """
+    ranked = rows[rows["tool"] != FLOOR]
+    times = ranked[ranked["status"] == "ok"].set_index("tool")["train_s"]
+    best, baseline = times.min(), times.get(BASELINE, float("nan"))
+    known = list(TOOLS)
+    order = rows.assign(
+        floor=rows["tool"] == FLOOR,
+        failed=rows["status"] != "ok",
+        place=[known.index(tool) if tool in known else len(known) for tool in rows["tool"]],
+    ).sort_values(["floor", "failed", "train_s", "place"])
+    table = []
+    for row in order.to_dict("records"):
+        ok, compared = row["status"] == "ok", row["tool"] != FLOOR
+        table.append(
+            {
+                "Tool": _text(row["tool"]),
+                "Time (s)": _format(row["train_s"], ".2f") if ok else row["status"] + notes.mark(str(row["reason"])),
+                "vs best": _format(row["train_s"] / best, ".2f") if ok and compared else MISSING,
+                "vs TensorFlow": _format(baseline / row["train_s"], ".2f") if ok and compared else MISSING,
+                "GPU %": _format(row["gpu_pct"], ".0f") if ok else MISSING,
+                "GPUs": str(row["gpus"]),
+                "CPU %": _format(row["cpu_pct"], ".0f") if ok else MISSING,
+                "CPUs": str(row["cores"]),
+                "Error rate": _format(100 * row["error_rate"], ".2f", " %") if ok else MISSING,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def device_table(cells: pd.DataFrame, devices: list[tuple[str, int]]) -> pd.DataFrame:
+    """Return training seconds by tool and device, and how many times faster each device is than the first."""
+    table = []
+    for tool in (tool for tool in TOOLS if tool in set(cells["tool"])):
+        rows = {(row["device"], row["cores"]): row for row in cells[cells["tool"] == tool].to_dict("records")}
+        times = {place: row["train_s"] for place, row in rows.items() if row["status"] == "ok"}
+        line = {"Tool": tool}
+        for place in devices:
+            absent = rows[place]["status"] if place in rows else MISSING
+            line[f"{_device(*place)} (s)"] = _format(times[place], ".2f") if place in times else absent
+        for place in devices[1:]:
+            both = devices[0] in times and place in times and tool != FLOOR
+            line[f"Speedup {_device(*place)}"] = _format(times[devices[0]] / times[place], ".2f") if both else MISSING
+        table.append(line)
+    return pd.DataFrame(table)
+
+
+def _format(value: float, spec: str, unit: str = "") -> str:
+    return MISSING if pd.isna(value) else f"{value:{spec}}{unit}"
+
+
+def _text(value: str) -> str:
+    """Make a text harmless in a Markdown table and on one line."""
+    one_line = " ".join(value.split())
+    return one_line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

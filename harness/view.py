@@ -1,0 +1,118 @@
+"""Shows a session while it runs: the matrix that fills on a terminal, plain lines anywhere else."""
+
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.launch import Event
+from harness.plan import Cell
+from harness.session import Planned
+
+COLOURS = {"ok": "green", "skipped": "yellow", "unsupported": "yellow", "unavailable": "yellow"}
+
+
+def describe_record(content: dict[str, Any]) -> str:
+    """Say how a cell came out in a few words."""
+    if content["status"] != "ok":
+        return f"{content['status']}: {content['reason']}"
+    error, time = 100 * content["error_rate"], content["time"]
+    return f"ok: trained {time['train_s']:.2f} s, error {error:.2f} %, {time['total_s']:.1f} s in all"
+
+
+def describe_event(cell: Cell, event: Event) -> str | None:
+    """Say what a worker's event means in a few words, or None if it is not worth a word."""
+    match event["event"]:
+        case "stage":
+            return f"{event['stage'].replace('_', ' ')} {event['wall_s']:.1f} s"
+        case "epoch":
+            return f"epoch {event['epoch'] + 1}/{cell.workload.epochs} loss {event['loss']:.4f}"
+    return None
+
+
+class SessionView:
+    """Counts what is to do, learns how long cells take, and draws where there is a terminal."""
+
+    def __init__(self, planned: Iterable[Planned], console: Console) -> None:
+        self._planned = list(planned)
+        self._console = console
+        self._states = {item.cell: _state(item.done.content) if item.done else Text("·") for item in self._planned}
+        self._left = sum(1 for item in self._planned if item.done is None and item.cell.not_run is None)
+        self._finished: list[float] = []
+        self._began = 0.0
+        self._now = ""
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=2)
+
+    def __enter__(self) -> "SessionView":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def line(self, text: str) -> None:
+        """Show one line of progress."""
+        self._console.print(Text(text), style="dim")
+
+    def begin(self, cell: Cell) -> None:
+        """A cell starts."""
+        self._began = monotonic()
+        self._states[cell] = Text("…", style="cyan")
+        self._now = f"{cell.label}: starting"
+
+    def event(self, cell: Cell, event: Event) -> None:
+        """A worker sent an event."""
+        words = describe_event(cell, event)
+        if words:
+            self._now = f"{cell.label}: {words}"
+
+    def end(self, cell: Cell, record: dict[str, Any]) -> None:
+        """A cell has its record."""
+        if cell.not_run is None:
+            self._left -= 1
+            self._finished.append(monotonic() - self._began)
+        self._states[cell] = _state(record)
+        self._now = ""
+        words = Text(f"{cell.label} {describe_record(record)}")
+        if not self._console.is_terminal:
+            words.append(f" · {self._time_left()}" if self._left else "")
+        self._console.print(words, soft_wrap=True)
+
+    def _time_left(self) -> str:
+        if not self._finished:
+            return f"{self._left} cells left"
+        seconds = self._left * sum(self._finished) / len(self._finished)
+        return f"{self._left} cells left, about {_duration(seconds)}"
+
+    def _draw(self) -> Group:
+        cells = list(self._states)
+        columns = list(dict.fromkeys((cell.workload.label, cell.device, cell.cores) for cell in cells))
+        table = Table("tool", *(_heading(*column) for column in columns))
+        for tool in dict.fromkeys(cell.tool for cell in cells):
+            row = [Text() for _ in columns]
+            for cell in (cell for cell in cells if cell.tool == tool):
+                place = row[columns.index((cell.workload.label, cell.device, cell.cores))]
+                place.append_text(Text(" ") if place else Text()).append_text(self._states[cell])
+            table.add_row(tool, *row)
+        return Group(table, Text(self._now, no_wrap=True), Text(self._time_left() if self._left else "done"))
+
+
+def _heading(model: str, device: str, cores: int | None) -> str:
+    return f"{model}\n{device}" + (f" {cores} cores" if cores else "")
+
+
+def _state(content: dict[str, Any]) -> Text:
+    status = content["status"]
+    words = f"{content['time']['train_s']:.2f} s" if status == "ok" else status
+    return Text(words, style=COLOURS.get(status, "red"))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

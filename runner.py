@@ -1,0 +1,102 @@
+"""The only door: reads the command line and hands over to the harness."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.doctor import examine
+from harness.host import available_cores, describe_host
+from harness.places import PROJECT
+from harness.plan import load_matrix, mark_unavailable, select
+from harness.records import ABSENT, Record, read_records, write_whole
+from harness.session import Planned, plan_session, run_session
+from harness.tables import render_markdown
+from harness.view import SessionView
+from workloads.errors import UserError
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; argparse ends the program with code 2 for what it does not know."""
+    results = argparse.ArgumentParser(add_help=False)
+    results.add_argument("--results", type=Path, default=PROJECT / "results", help="folder of records and tables")
+    parser = argparse.ArgumentParser(
+        description="Train the very same net in every framework and compare.", parents=[results]
+    )
+    parser.add_argument("--matrix", type=Path, default=PROJECT / "matrix.yaml", help="what to run (%(default)s)")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="AXIS=VALUE,...", help="run a part, e.g. tool=torch,jax"
+    )
+    parser.add_argument("--repeats", type=int, help="run every cell so many times, instead of what the matrix says")
+    parser.add_argument("--fresh", action="store_true", help="run cells again that are done")
+    parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 for cells that are not to be had here, too")
+    commands = parser.add_subparsers(dest="command", metavar="")
+    commands.add_parser("report", parents=[results], help="write the tables again, from the records")
+    commands.add_parser("doctor", help="say which tools, devices and data sets are here")
+    return parser.parse_args(arguments)
+
+
+def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
+    """Fill the matrix and print its tables; exit code 1 if a cell failed."""
+    host = describe_host()
+    cells = select(load_matrix(arguments.matrix, repeats=arguments.repeats), arguments.only)
+    cells = mark_unavailable(cells, cores=len(available_cores()), no_gpu=host["no_gpu"])
+    planned = plan_session(cells, host, read_records(arguments.results), fresh=arguments.fresh)
+    if arguments.plan:
+        print_plan(planned)
+        return 0
+    with SessionView(planned, console) as view:
+        contents = run_session(planned, host, arguments.results, view)
+    print(render_markdown([Record(content=content) for content in contents]))
+    print(f"written: {write_report(arguments.results)}")
+    allowed = {"ok"} if arguments.strict else {"ok", *ABSENT}
+    return 0 if all(content["status"] in allowed for content in contents) else 1
+
+
+def print_plan(planned: Sequence[Planned]) -> None:
+    """Print every cell with what would become of it."""
+    for item in planned:
+        if item.done:
+            fate = f"done: {item.done.status}"
+        elif item.cell.not_run:
+            fate = ": ".join(item.cell.not_run)
+        else:
+            fate = "to run"
+        print(f"{item.cell.label} · {fate}")
+
+
+def write_report(results: Path) -> Path:
+    """Write the tables of all records in a results folder and return their path."""
+    path = results / "README.md"
+    write_whole(path, render_markdown(read_records(results)))
+    return path
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command. What a user can mend is said in one message on standard error, with exit code 2."""
+    chosen = parse_arguments(arguments)
+    console = Console()
+    try:
+        match chosen.command:
+            case "report":
+                print(f"written: {write_report(chosen.results)}")
+                return 0
+            case "doctor":
+                for line in examine():
+                    print(line)
+                return 0
+            case _:
+                return run_matrix(chosen, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; finished cells are kept, and the next start goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
