@@ -89,6 +89,8 @@ class TorchModel(Model):
 
     def __init__(self, workload: Workload, weights: Weights, seed: int, device: torch.device, compiled: bool) -> None:
         torch.manual_seed(seed)
+        # Graphs of an earlier net would count towards the number after which torch.compile gives up.
+        torch.compiler.reset()
         self._device = device
         self._batch_size = workload.batch_size
         net = _sequential(workload.network)
@@ -105,8 +107,8 @@ class TorchModel(Model):
         def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return nn.functional.cross_entropy(net(images), labels)
 
-        self._loss = torch.compile(loss, dynamic=False) if compiled else loss
-        self._logits = torch.compile(net, dynamic=False) if compiled else net
+        self._loss = torch.compile(loss, dynamic=False, fullgraph=True) if compiled else loss
+        self._logits = torch.compile(net, dynamic=False, fullgraph=True) if compiled else net
 
     def _images(self, images: torch.Tensor) -> torch.Tensor:
         return images.to(self._device, non_blocking=True).permute(0, 3, 1, 2)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from workloads.errors import UserError
 from workloads.sources import DIGITS
 from workloads.spec import DataSet, fingerprint
 
+VERIFIED = "samenet-verified"
+"""Lies in a downloaded folder: all its bytes were checked against the published sums."""
 LARGEST_PIXEL = {"digits": 16, "mnist": 255, "cifar10": 255, "synthetic": 1}
 
 
@@ -41,23 +44,22 @@ def find_files(source: str) -> Path | None:
 def download(source: str) -> Path:
     """Download a data set into the cache, checking the published sums, and return its folder.
 
-    Raises UserError if no mirror delivers.
+    Raises UserError if no mirror delivers, or if what it delivers lacks a file.
     """
     published = PUBLISHED_FILES[source]
     folder = samenet_home() / "downloads" / published.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-        wanted = [published.archive] if published.archive else list(published.files.items())
-        for name, sha256 in wanted:
-            _fetch(published.mirrors, name, sha256, Path(partial), folder)
-        unpacked = Path(partial)
-        unpacked.chmod(0o755)
-        for name in published.files:
-            if not (unpacked / name).is_file():
-                raise UserError(f"the download of {source} lacks {name}. {how_to_get(folder)}")
-        (unpacked / "samenet-download.json").write_text(json.dumps({"verified": dict(wanted)}) + "\n")
-        unpacked.rename(folder)
-        unpacked.mkdir()
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    try:
+        for name, sha256 in [published.archive] if published.archive else published.files.items():
+            _fetch(published.mirrors, name, sha256, partial, folder)
+        missing = [name for name in published.files if not (partial / name).is_file()]
+        if missing:
+            raise UserError(f"the download of {source} lacks {', '.join(missing)}. {how_to_get(folder)}")
+        (partial / VERIFIED).touch()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -66,14 +68,11 @@ def _fetch(mirrors: tuple[str, ...], name: str, sha256: str | None, target: Path
     problems = []
     for mirror in mirrors:
         try:
-            pooch.retrieve(
-                mirror + name, f"sha256:{sha256}", fname=name, path=target, processor=processor, progressbar=True
-            )
+            pooch.retrieve(mirror + name, f"sha256:{sha256}", name, target, processor, progressbar=True)
             return
         except (OSError, ValueError) as error:
             problems.append(f"{mirror}{name}: {error}")
-    tried = "; ".join(problems)
-    raise UserError(f"{name} could not be downloaded ({tried}). {how_to_get(folder)}")
+    raise UserError(f"{name} could not be downloaded ({'; '.join(problems)}). {how_to_get(folder)}")
 
 
 def _load_digits() -> Arrays:
@@ -126,6 +125,6 @@ def _read_arrays(data: DataSet, files: Path | None) -> Arrays:
 
 
 def _unverified(data: DataSet, files: Path | None) -> list[str]:
-    if files is None or (files / "samenet-download.json").is_file():
+    if files is None or (files / VERIFIED).is_file():
         return []
     return unverified_files(data.source, files)

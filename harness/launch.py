@@ -98,7 +98,8 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
         log_lines = log.read().splitlines()[-LOG_LINES:]
     events, bad_line = _parse(lines)
     status, reason = _judge(process.returncode, events, bad_line, cell.time_limit_s if ended is None else None)
-    if status in ("crashed", "failed", "timeout") and log_lines:
+    told = any(event["event"] == "failure" for event in events)
+    if status != "ok" and not told and log_lines:
         reason = f"{reason}; last log line: {log_lines[-1]}"
     training = [event["at"] for event in events if event["event"] in ("training", "epoch")]
     return Outcome(

@@ -42,7 +42,9 @@ def make_workload(name: str, parameters: Mapping[str, Any], *, where: str = "the
                 f"parameter {key} of {name} at {where} is {value!r}; accepted: a value of type {kind.__name__}, "
                 f"for example {accepted[key].default!r}. Correct the value and start again."
             )
-    chosen = {key: value for key, value in parameters.items() if value != accepted[key].default}
+    chosen = {
+        key: parameters[key] for key in accepted if parameters.get(key, accepted[key].default) != accepted[key].default
+    }
     try:
         return replace(WORKLOADS[name](**chosen), parameters=tuple(chosen.items()))
     except ValueError as error:

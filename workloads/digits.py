@@ -6,7 +6,7 @@ from workloads.spec import SGD, Adam, Dropout, Flatten, Network, ReLU, Workload
 
 
 def digits_cnn(
-    *, epochs: int = 15, dropout: float = 0.2, data: str = "digits", train_samples: int = DIGITS.train_samples
+    *, epochs: int = 20, dropout: float = 0.2, data: str = "digits", train_samples: int = DIGITS.train_samples
 ) -> Workload:
     """LeNet (LeCun et al. 1998) for 8×8 images: two convolutions with pools, then dense layers of 120, 84 and 10."""
     return Workload(
@@ -30,7 +30,7 @@ def digits_cnn(
                 dense(units=DIGITS.classes),
             ),
         ),
-        optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=1e-4),
+        optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=1e-3),
         batch_size=32,
         epochs=epochs,
     )
@@ -39,7 +39,7 @@ def digits_cnn(
 def digits_mlp(
     *,
     units: int = 128,
-    epochs: int = 15,
+    epochs: int = 20,
     dropout: float = 0.2,
     data: str = "digits",
     train_samples: int = DIGITS.train_samples,

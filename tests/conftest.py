@@ -1,0 +1,57 @@
+"""What all tests share: closed network, folders of their own, and the rule that no tool may be skipped whole."""
+
+import socket
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frameworks import TOOLS
+
+sys.dont_write_bytecode = True
+_outcomes: dict[str, set[str]] = defaultdict(set)
+
+
+@pytest.fixture(autouse=True)
+def closed_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that does not stay on this machine, except in the tests of real environments."""
+    if "conformance" in request.keywords:
+        return
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"the network is closed in tests: {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty SAMENET_HOME, and no SAMENET_DATA."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("SAMENET_HOME", str(folder))
+    monkeypatch.delenv("SAMENET_DATA", raising=False)
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Note for each tool whether any of its tests ran."""
+    report = yield
+    tool = getattr(item, "callspec", None) and item.callspec.params.get("tool")
+    if tool in TOOLS and (report.when == "call" or report.skipped):
+        _outcomes[tool].add(report.outcome)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session if every test of a tool was skipped."""
+    skipped = sorted(tool for tool, outcomes in _outcomes.items() if outcomes == {"skipped"})
+    if skipped:
+        print(f"\nevery test was skipped of: {', '.join(skipped)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,106 @@
+"""Every adapter against the contract, in its own environment; and all tools against one another."""
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frameworks import TOOLS
+from harness.data import find_files, prepare
+from harness.environments import EnvironmentFailedError, ensure_environment, python_of, requirements_of
+from harness.host import available_cores
+from harness.launch import child_environment
+from harness.places import PROJECT
+from harness.plan import Cell
+from tests.conformance import CASES
+from workloads import make_workload
+
+pytestmark = pytest.mark.conformance
+LEARNING = [tool for tool in TOOLS if tool != "null"]
+LEARNED_CASES = ("the_loss_falls", "forward_is", "gradients_belong", "updates_follow", "the_seed_decides")
+LOSS_MODELS = ("mnist-cnn", "cifar10-cnn")
+LOSS_TOLERANCE = 1e-4
+"""Relative difference allowed in the first 20 training losses of two tools in float32."""
+
+
+@pytest.fixture(scope="session")
+def prepared() -> dict[str, Path]:
+    """Real data where it is here, synthetic data of the same shape elsewhere."""
+    sources = {"mnist-cnn": "mnist", "cifar10-cnn": "cifar10"}
+    chosen = {model: {} if find_files(source) else {"data": "synthetic"} for model, source in sources.items()}
+    return {model: prepare(make_workload(model, chosen[model]).data)[0] for model in LOSS_MODELS}
+
+
+@pytest.fixture(scope="session")
+def suite(prepared: dict[str, Path]) -> Callable[[str], dict[str, Any]]:
+    """Run the suite once a tool, in its environment, and return its outcomes by case and its losses by model."""
+    finished: dict[str, dict[str, Any]] = {}
+
+    def run(tool: str) -> dict[str, Any]:
+        if tool not in finished:
+            finished[tool] = _run_suite(tool, prepared)
+        return finished[tool]
+
+    return run
+
+
+def _run_suite(tool: str, prepared: dict[str, Path]) -> dict[str, Any]:
+    requirements = requirements_of(tool, "cpu")
+    try:
+        python = ensure_environment(requirements, python_of(tool), print) if requirements else Path(sys.executable)
+    except EnvironmentFailedError as error:
+        return {"trouble": str(error), "cases": {}, "losses": {}}
+    cores = len(available_cores())
+    cell = Cell(
+        tool=tool,
+        device="cpu",
+        cores=None,
+        workload=make_workload("digits-cnn", {}),
+        precision="float32",
+        repeat=0,
+        seed=0,
+        time_limit_s=0,
+        environment="managed",
+    )
+    losses = [f"--losses={model}={folder}" for model, folder in prepared.items()]
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "outcomes"
+        command = [python, "-m", "tests.conformance", tool, "cpu", f"--cores={cores}", f"--output={output}", *losses]
+        environment = child_environment(cell, cores, Path(scratch))
+        finished = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+        lines = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+    return {
+        "trouble": f"exit code {finished.returncode}\n{finished.stdout[-2000:]}\n{finished.stderr[-4000:]}",
+        "cases": {line["case"]: line["failure"] for line in lines if "case" in line},
+        "losses": {line["losses"]: line["values"] for line in lines if "losses" in line},
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("tool", TOOLS)
+def test_adapter_keeps_the_contract(tool: str, case: str, suite: Callable[[str], dict[str, Any]]) -> None:
+    outcome = suite(tool)
+    assert case in outcome["cases"], f"{tool} did not come so far: {outcome['trouble']}"
+    failure = outcome["cases"][case]
+    if tool == "null" and case.startswith(LEARNED_CASES):
+        assert failure, "the tool that learns nothing passed a check of learning"
+    else:
+        assert failure is None, failure
+
+
+@pytest.mark.parametrize("model", LOSS_MODELS)
+@pytest.mark.parametrize("tool", LEARNING)
+def test_first_losses_are_the_same_in_every_tool(tool: str, model: str, suite: Callable[[str], dict[str, Any]]) -> None:
+    outcome = suite(tool)
+    assert model in outcome["losses"], f"{tool} did not come so far: {outcome['trouble']}"
+    losses, expected = outcome["losses"][model], suite("torch")["losses"][model]
+    assert len(losses) == 20
+    assert len(set(losses)) == 20, "a training loss that does not move proves nothing"
+    for step, (loss, reference) in enumerate(zip(losses, expected, strict=True)):
+        assert math.isclose(loss, reference, rel_tol=LOSS_TOLERANCE), (step, loss, reference)

@@ -1,0 +1,171 @@
+"""Workers that succeed, crash, hang, run out of memory or talk nonsense, and what is left of them."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.data import prepare
+from harness.host import available_cores
+from harness.launch import child_environment, launch_worker
+from tests.helpers import make_cell, write_broken_tool, write_interpreter
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def data(home: Path) -> Path:
+    return prepare(make_cell().workload.data)[0]
+
+
+def launch(python: str, data: Path, **changes: object):
+    return launch_worker(make_cell(**changes), 1, python, data, lambda event: None)
+
+
+def test_a_good_worker_sends_every_stage_and_a_result(data: Path) -> None:
+    seen = []
+    outcome = launch_worker(make_cell(), 1, sys.executable, data, seen.append)
+    assert (outcome.status, outcome.reason) == ("ok", None)
+    assert seen == outcome.events
+    stages = [event["stage"] for event in seen if event["event"] == "stage"]
+    assert stages == ["import", "device", "data", "build", "first_step", "evaluate"]
+    assert [event["epoch"] for event in seen if event["event"] == "epoch"] == [0, 1]
+    assert seen[-1]["error_rate"] == pytest.approx(0.9, abs=0.02)
+    assert {"numpy", "pandas"} <= set(seen[-1]["packages"])
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "status", "reason"),
+    [
+        ("train_batches", "raise MemoryError('9 GiB')", "out-of-memory", "MemoryError: 9 GiB"),
+        ("train_batches", "raise RuntimeError('CUDA out of memory. Tried')", "out-of-memory", "CUDA out of memory"),
+        ("train_batches", "raise ValueError('bad shape')", "failed", "ValueError: bad shape"),
+        ("train_batches", "return float('nan')", "diverged", "the training loss of epoch 1 is nan"),
+        ("forward", "os.kill(os.getpid(), signal.SIGSEGV)", "crashed", "ended by SIGSEGV"),
+        ("forward", "os.kill(os.getpid(), signal.SIGKILL)", "crashed", "SIGKILL, as the kernel does when memory runs"),
+        ("forward", "os._exit(3)", "failed", "ended with exit code 3 and no result"),
+    ],
+)
+def test_a_tool_that_fails_leaves_a_status_and_a_reason(
+    method: str, body: str, status: str, reason: str, data: Path, tmp_path: Path
+) -> None:
+    outcome = launch(write_broken_tool(tmp_path, method, body), data)
+    assert outcome.status == status
+    assert reason in outcome.reason
+
+
+def test_a_device_that_is_not_there_is_unavailable(data: Path, tmp_path: Path) -> None:
+    python = write_interpreter(
+        tmp_path,
+        """
+sys.argv = [sys.argv[0], sys.argv[3]]
+sys.path.insert(0, os.getcwd())
+from frameworks import base, null_adapter, worker
+def start(self, **options):
+    raise base.DeviceUnavailableError("no such card")
+null_adapter.NullAdapter.__init__ = start
+sys.exit(worker.main())
+""",
+    )
+    outcome = launch(python, data)
+    assert (outcome.status, outcome.reason) == ("unavailable", "no such card")
+
+
+def test_a_tool_that_cannot_train_the_net_is_unsupported(data: Path, tmp_path: Path) -> None:
+    python = write_interpreter(
+        tmp_path,
+        """
+sys.argv = [sys.argv[0], sys.argv[3]]
+sys.path.insert(0, os.getcwd())
+from frameworks import null_adapter, worker
+null_adapter.NullAdapter.supports = lambda self, workload: "no convolutions"
+sys.exit(worker.main())
+""",
+    )
+    outcome = launch(python, data)
+    assert (outcome.status, outcome.reason) == ("unsupported", "no convolutions")
+
+
+def test_a_missing_framework_is_a_failure_with_its_name(data: Path, tmp_path: Path) -> None:
+    outcome = launch(sys.executable, data, tool="mxnet")
+    assert outcome.status == "failed"
+    assert "No module named 'mxnet'" in outcome.reason
+
+
+def test_a_worker_that_hangs_is_ended_with_its_children(data: Path, tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    body = f"""
+import subprocess
+child = subprocess.Popen(["sleep", "600"])
+open({str(note)!r}, "w").write(str(child.pid))
+print("sleeping now", flush=True)
+time.sleep(600)
+"""
+    outcome = launch(write_interpreter(tmp_path, body), data, time_limit_s=2)
+    assert outcome.status == "timeout"
+    assert "time limit of 2 s" in outcome.reason
+    assert "sleeping now" in outcome.reason
+    assert _is_gone(int(note.read_text()))
+
+
+def test_children_of_a_finished_worker_are_ended(data: Path, tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    body = f"""
+import subprocess
+child = subprocess.Popen(["sleep", "600"], pass_fds=[fd])
+open({str(note)!r}, "w").write(str(child.pid))
+"""
+    outcome = launch(write_interpreter(tmp_path, body), data)
+    assert outcome.status == "failed"
+    assert _is_gone(int(note.read_text()))
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether a process is no more, or a zombie that nobody has reaped; it may take a moment to die."""
+    for _ in range(500):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    return False
+
+
+@pytest.mark.parametrize("line", ["Segmentation fault?", "[1, 2]", '{"event": "epoch"}'])
+def test_nonsense_in_the_event_pipe_is_a_failure(line: str, data: Path, tmp_path: Path) -> None:
+    outcome = launch(write_interpreter(tmp_path, f"os.write(fd, {line.encode()!r} + bytes([10]))"), data)
+    assert outcome.status == "failed"
+    assert line in outcome.reason
+
+
+def test_what_a_framework_prints_does_no_harm(data: Path, tmp_path: Path) -> None:
+    python = write_broken_tool(tmp_path, "synchronize", 'print(\'{"event": "result"}\', flush=True)')
+    outcome = launch(python, data)
+    assert outcome.status == "ok"
+    assert outcome.log[-1] == '{"event": "result"}'
+
+
+def test_a_worker_is_born_with_its_cores_and_a_clean_environment(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    before = available_cores()
+    body = "print(sorted(os.sched_getaffinity(0)), os.environ.get('PYTHONPATH'), os.environ['OMP_NUM_THREADS'])"
+    outcome = launch(write_interpreter(tmp_path, body), data)
+    assert outcome.log == [f"{before[:1]} None 1"]
+    assert available_cores() == before
+
+
+def test_keras_is_told_its_backend_and_a_cpu_cell_sees_no_gpu(tmp_path: Path) -> None:
+    environment = child_environment(make_cell("keras-jax"), 3, tmp_path)
+    assert environment["KERAS_BACKEND"] == "jax"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert "KERAS_BACKEND" not in child_environment(make_cell("torch"), 3, tmp_path)

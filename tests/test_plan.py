@@ -1,0 +1,160 @@
+"""Every rule of the matrix file, and every message about one that is broken."""
+
+from pathlib import Path
+
+import pytest
+
+from frameworks import TOOLS
+from harness.plan import load_matrix, mark_unavailable, select
+from workloads import WORKLOADS
+from workloads.errors import UserError
+
+BASE = "tools: [torch, 'null']\ndevices: [cpu, gpu]\nmodels: [digits-cnn]\n"
+
+
+def load(tmp_path: Path, text: str):
+    path = tmp_path / "matrix.yaml"
+    path.write_text(text)
+    return load_matrix(path)
+
+
+def names(cells) -> list[str]:
+    return [cell.label for cell in cells]
+
+
+def test_a_matrix_spans_models_devices_and_tools_in_rounds(tmp_path: Path) -> None:
+    cells = load(tmp_path, BASE + "repeats: 2\nseed: 3\ntime_limit_s: 9\n")
+    first_round = [
+        "torch · cpu · digits-cnn",
+        "null · cpu · digits-cnn",
+        "torch · gpu · digits-cnn",
+        "null · gpu · digits-cnn",
+    ]
+    assert names(cells) == first_round + [f"{name} · repeat 2" for name in first_round]
+    assert {(cell.seed, cell.time_limit_s, cell.precision) for cell in cells} == {(3, 9, "float32")}
+
+
+def test_a_list_of_parameters_or_batch_sizes_spans_an_axis(tmp_path: Path) -> None:
+    text = "tools: ['null']\ndevices: [cpu]\nmodels:\n  - {model: mnist-mlp, units: [4, 8], epochs: 1}\n"
+    cells = load(tmp_path, text + "batch_sizes: [16, 32]\n")
+    assert [(cell.workload.label, cell.workload.batch_size) for cell in cells] == [
+        ("mnist-mlp units=4 epochs=1", 16),
+        ("mnist-mlp units=4 epochs=1", 32),
+        ("mnist-mlp units=8 epochs=1", 16),
+        ("mnist-mlp units=8 epochs=1", 32),
+    ]
+
+
+def test_cores_are_an_axis_of_the_devices(tmp_path: Path) -> None:
+    cells = load(tmp_path, "tools: ['null']\ndevices: [cpu, {device: cpu, cores: 1}]\nmodels: [digits-cnn]\n")
+    assert [cell.cores for cell in cells] == [None, 1]
+    assert cells[1].label == "null · cpu 1 cores · digits-cnn"
+
+
+def test_excluded_cells_stay_with_their_reason(tmp_path: Path) -> None:
+    cells = load(tmp_path, BASE + "exclude:\n  - {tool: torch, device: gpu, because: too hot}\n")
+    assert [cell.not_run for cell in cells] == [None, None, ("skipped", "too hot"), None]
+
+
+def test_included_cells_are_added(tmp_path: Path) -> None:
+    more = "include:\n  - {tool: jax, device: cpu, cores: 1, model: mnist-mlp, units: 8, batch_size: 64}\n"
+    cell = load(tmp_path, BASE + more)[-1]
+    assert cell.label == "jax · cpu 1 cores · mnist-mlp units=8"
+    assert cell.workload.batch_size == 64
+
+
+def test_a_device_that_a_tool_never_has_is_unsupported(tmp_path: Path) -> None:
+    (cell,) = load(tmp_path, "tools: [mxnet]\ndevices: [gpu]\nmodels: [digits-cnn]\n")
+    assert cell.not_run == ("unsupported", TOOLS["mxnet"].unsupported["gpu"])
+
+
+def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
+    assert {cell.environment for cell in load(tmp_path, BASE + "environments: current\n")} == {"current"}
+    by_tool = load(tmp_path, BASE + "environments: {torch: current}\n")
+    assert [cell.environment for cell in by_tool[:2]] == ["current", "managed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [", r"matrix .*matrix\.yaml is not YAML"),
+        ("- torch", r"holds \['torch'\]; accepted: keys tools, devices"),
+        (BASE + "tool: [torch]", r"unknown key 'tool' at .*matrix\.yaml; accepted: batch_sizes, devices, environments"),
+        (BASE.replace("torch", "pytorch"), r"unknown tool 'pytorch' at tools\[0\]; accepted: jax, keras-jax"),
+        (BASE.replace("gpu", "tpu"), r"unknown device 'tpu' at devices\[1\]; accepted: cpu, gpu"),
+        (BASE.replace("gpu", "{device: cpu, core: 1}"), r"unknown key 'core' at devices\[1\]; accepted: cores, device"),
+        (BASE.replace("gpu", "{device: cpu, cores: 0}"), r"devices\[1\]\.cores is 0; accepted: a whole number"),
+        (BASE.replace("digits-cnn", "lenet"), r"unknown model 'lenet' at models\[0\]; accepted: cifar10-cnn"),
+        (BASE.replace("digits-cnn", "3"), r"models\[0\] is 3; accepted: a model's name"),
+        (
+            BASE.replace("digits-cnn", "{model: digits-cnn, unit: 3}"),
+            r"unknown parameter of digits-cnn 'unit' at models\[0\]; accepted: data, dropout, epochs, train_samples",
+        ),
+        (
+            BASE.replace("digits-cnn", "{model: digits-cnn, epochs: '3'}"),
+            r"parameter epochs of digits-cnn at models\[0\] is '3'; accepted: a value of type int",
+        ),
+        (BASE.replace("digits-cnn", "{model: digits-cnn, dropout: 1}"), r"dropout rate 1; accepted: 0 <= rate < 1"),
+        (BASE.replace("digits-cnn", "{model: mnist-cnn, data: cifar10}"), r"data 'cifar10'; accepted: mnist, synth"),
+        (BASE.replace("digits-cnn", "{model: digits-cnn, train_samples: 9999}"), r"train_samples 9999; accepted: 1 to"),
+        (BASE.replace("digits-cnn", "{model: digits-cnn, epochs: 0}"), r"epochs 0"),
+        (BASE.replace("[digits-cnn]", "[]"), r"models is \[\]; accepted: a list of at least one"),
+        ("devices: [cpu]\nmodels: [digits-cnn]\n", r"tools is None; accepted: a list of at least one"),
+        (BASE + "repeats: 0", r"repeats is 0; accepted: a whole number of at least 1"),
+        (BASE + "repeats: true", r"repeats is True; accepted: a whole number"),
+        (BASE + "seed: x", r"seed is 'x'"),
+        (BASE + "time_limit_s: -1", r"time_limit_s is -1"),
+        (BASE + "batch_sizes: [0]", r"batch_sizes\[0\] is 0"),
+        (BASE + "precisions: [float8]", r"unknown precision 'float8' at precisions\[0\]; accepted: float32"),
+        (BASE + "environments: conda", r"environments\..* is 'conda'; accepted: managed, current, or the path"),
+        (BASE + "environments: {pytorch: current}", r"unknown tool 'pytorch' at environments"),
+        (BASE + "exclude: [{tool: torch}]", r"exclude\[0\] is .* accepted: values of .* and `because: reason`"),
+        (BASE + "exclude: [{tols: torch, because: x}]", r"unknown key 'tols' at exclude\[0\]; accepted: .*tool"),
+        (BASE + "exclude: [{tool: jax, because: x}]", r"exclude\[0\] .* matches no cell"),
+        (BASE + "include: [{tool: jax}]", r"include\[0\] is .*; accepted: tool, device and model"),
+        (BASE + "include: [{tool: torch, device: cpu, model: digits-cnn}]", r"torch · cpu · digits-cnn 2 times"),
+    ],
+)
+def test_a_broken_matrix_is_answered_with_got_accepted_and_where(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, text)
+
+
+def test_a_missing_matrix_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml cannot be read \(No such file or directory\)"):
+        load_matrix(tmp_path / "none.yaml")
+
+
+def test_only_keeps_a_part(tmp_path: Path) -> None:
+    cells = load(tmp_path, BASE)
+    assert names(select(cells, ["tool=torch", "device=cpu,gpu"])) == [cells[0].label, cells[2].label]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("tool=jax", r"unknown tool 'jax' at --only tool=jax; accepted: null, torch"),
+        ("colour=red", r"--only 'colour=red'; accepted: axis=value,value with an axis of tool, device"),
+        ("tool", r"--only 'tool'; accepted"),
+    ],
+)
+def test_only_names_what_there_is(rule: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        select(load(tmp_path, BASE), [rule])
+
+
+def test_what_the_machine_lacks_is_unavailable(tmp_path: Path) -> None:
+    cells = load(tmp_path, BASE.replace("cpu,", "{device: cpu, cores: 3},"))
+    marked = mark_unavailable(cells, cores=2, no_gpu="no card")
+    assert {cell.not_run for cell in marked} == {
+        ("unavailable", "3 cores were asked for and 2 are to be had"),
+        ("unavailable", "no card"),
+    }
+    assert mark_unavailable(cells, cores=3, no_gpu=None) == cells
+
+
+@pytest.mark.parametrize("path", ["matrix.yaml", "matrices/benchm-dl.yaml"])
+def test_the_matrices_of_the_project_are_sound(path: str) -> None:
+    cells = load_matrix(Path(__file__).parent.parent / path)
+    assert {cell.tool for cell in cells} == set(TOOLS)
+    assert {cell.workload.name for cell in cells} <= set(WORKLOADS)

@@ -1,0 +1,164 @@
+"""The command line as a user meets it: exit codes, messages, files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.records import read_records, write_record
+from harness.tables import render_markdown
+from runner import main
+from tests.helpers import make_cell, make_content
+
+PROJECT = Path(__file__).parent.parent
+MATRIX = "tools: ['null']\ndevices: [cpu]\nmodels: [{model: [digits-cnn, digits-mlp], epochs: 1}]\n"
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Path:
+    path = tmp_path / "matrix.yaml"
+    path.write_text(MATRIX)
+    return path
+
+
+def test_a_run_fills_the_matrix_and_prints_the_tables_it_writes(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    assert main(["--matrix", str(matrix), "--results", str(results)]) == 0
+    printed = capsys.readouterr().out
+    table = (results / "README.md").read_text()
+    assert table in printed
+    assert table == render_markdown(read_records(results))
+    assert "| null " in table
+    assert len(read_records(results)) == 2
+
+
+def test_a_second_start_has_nothing_to_do(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--matrix", str(matrix), "--results", str(tmp_path / "results")]
+    main(arguments)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*.json")}
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "null · cpu" not in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*.json")} == before
+
+
+def test_a_plan_is_printed_and_nothing_runs(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    assert main(["--matrix", str(matrix), "--results", str(results), "--plan", "--repeats", "2"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "null · cpu · digits-cnn epochs=1 · to run",
+        "null · cpu · digits-mlp epochs=1 · to run",
+        "null · cpu · digits-cnn epochs=1 · repeat 2 · to run",
+        "null · cpu · digits-mlp epochs=1 · repeat 2 · to run",
+    ]
+    assert not results.exists()
+
+
+def test_only_runs_a_part(matrix: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    main(["--matrix", str(matrix), "--results", str(results), "--only", "model=digits-mlp"])
+    assert [record.content["cell"]["model"] for record in read_records(results)] == ["digits-mlp epochs=1"]
+
+
+def test_a_failed_cell_makes_the_exit_code_1(matrix: Path, tmp_path: Path) -> None:
+    matrix.write_text(MATRIX.replace("null", "mxnet") + f"environments: {sys.executable}\n")
+    assert main(["--matrix", str(matrix), "--results", str(tmp_path / "results")]) == 1
+    (record, _) = read_records(tmp_path / "results")
+    assert record.status == "failed"
+    assert "No module named 'mxnet'" in str(record.content["reason"])
+
+
+def test_absent_cells_are_no_failure_unless_strict(matrix: Path, tmp_path: Path) -> None:
+    matrix.write_text(MATRIX + "exclude: [{tool: 'null', because: for the test}]\n")
+    arguments = ["--matrix", str(matrix), "--results", str(tmp_path / "results")]
+    assert main(arguments) == 0
+    assert main([*arguments, "--strict"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tools": "[pytorch]"}, "error: unknown tool 'pytorch' at tools[0]; accepted: jax,"),
+        ({"models": "[mnist-cnn]"}, "could not be downloaded"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    change: dict[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {"tools": "['null']", "devices": "[cpu]", "models": "[digits-cnn]"} | change
+    path = tmp_path / "matrix.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in content.items()))
+    assert main(["--matrix", str(path), "--results", str(tmp_path / "results")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unreadable_record_stops_before_anything_runs(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "broken.json").write_text("{")
+    assert main(["--matrix", str(matrix), "--results", str(results)]) == 2
+    assert "broken.json cannot be read" in capsys.readouterr().err
+    assert main(["report", "--results", str(results)]) == 2
+
+
+def test_an_unknown_option_is_exit_code_2() -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--matrx", "x"])
+    assert stop.value.code == 2
+
+
+def test_report_writes_the_tables_again(tmp_path: Path) -> None:
+    write_record(tmp_path, make_content(make_cell("torch"), [2.0, 1.0]))
+    assert main(["report", "--results", str(tmp_path)]) == 0
+    assert "| torch  |       3.00 |" in (tmp_path / "README.md").read_text()
+
+
+def test_doctor_says_what_is_here_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "tool torch on cpu: not installed yet: the first run makes it from requirements/torch.txt" in printed
+    assert "tool mxnet on gpu: unsupported: MXNet 1.9.1" in printed
+    assert "data digits: here" in printed
+    assert "data mnist: not here; the first run downloads it" in printed
+
+
+def test_ctrl_c_ends_cleanly_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    """A real runner, stopped while a worker hangs: no traceback, no orphan, the finished cell is kept."""
+    pid_file = tmp_path / "pid"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $$ > {pid_file}\nexec sleep 600\n")
+    python.chmod(0o755)
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(
+        "tools: ['null', torch]\ndevices: [cpu]\nmodels: [{model: digits-cnn, epochs: 1}]\n"
+        f"environments: {{torch: {python}}}\n"
+    )
+    results = tmp_path / "results"
+    command = [sys.executable, "runner.py", "--matrix", str(matrix), "--results", str(results)]
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        while not (pid_file.exists() and pid_file.read_text().strip()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == "stopped; finished cells are kept, and the next start goes on from here\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+    (kept,) = results.glob("*/*.json")
+    assert json.loads(kept.read_text())["cell"]["tool"] == "null"

@@ -1,0 +1,195 @@
+"""Whole sessions with the null tool: what runs, what is kept, what a second start does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness.session
+from harness.data import prepare
+from harness.environments import EnvironmentFailedError
+from harness.launch import Event
+from harness.plan import Cell
+from harness.records import FINAL, PARTS, cell_key, read_records
+from harness.session import Planned, plan_session, run_session, time_ledger
+from tests.helpers import HOST, make_cell, make_content, write_broken_tool
+from workloads import make_workload
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.begun: list[Cell] = []
+
+    def line(self, text: str) -> None: ...
+
+    def begin(self, cell: Cell) -> None:
+        self.begun.append(cell)
+
+    def event(self, cell: Cell, event: Event) -> None: ...
+
+    def end(self, cell: Cell, record: dict[str, Any]) -> None: ...
+
+
+def run(cells: list[Cell], results: Path, **options: bool) -> tuple[list[dict[str, Any]], Silent]:
+    view = Silent()
+    planned = plan_session(cells, HOST, read_records(results), fresh=options.get("fresh", False))
+    return run_session(planned, HOST, results, view), view
+
+
+def test_a_cell_leaves_one_whole_record(tmp_path: Path) -> None:
+    cell = make_cell()
+    (content,), _ = run([cell], tmp_path)
+    (record,) = read_records(tmp_path)
+    assert record.content == content
+    assert set(content) == set(PARTS)
+    assert content["status"] == "ok"
+    assert content["cell"] | {"tool": "null", "model": "digits-cnn epochs=2", "batch_size": 32} == content["cell"]
+    assert [epoch["samples"] for epoch in content["epochs"]] == [1437, 1437]
+    assert content["fingerprints"]["data"] == prepare(cell.workload.data)[1]["fingerprint"]
+    assert content["fingerprints"]["data_unverified"] == []
+    assert all(len(content["fingerprints"][name]) == 64 for name in ("spec", "adapter", "weights", "order"))
+    assert content["versions"]["packages"]["numpy"]
+    assert content["host"] == HOST
+
+
+def test_the_time_ledger_adds_up(tmp_path: Path) -> None:
+    (content,), _ = run([make_cell()], tmp_path)
+    time = content["time"]
+    parts = sum(time[f"{name}_s"] for name in ("import", "device", "data", "build", "train", "evaluate", "other"))
+    assert parts == pytest.approx(time["total_s"])
+    assert 0 < time["other_s"] < time["total_s"]
+    assert time["process_s"] > 0
+
+
+def test_the_ledger_of_a_made_up_run() -> None:
+    content = make_content(make_cell(), [4.0, 2.0, 3.0])
+    assert content["time"] == {
+        "import_s": 1.0,
+        "device_s": 0.5,
+        "data_s": 0.25,
+        "build_s": 0.25,
+        "first_step_s": 2.0,
+        "train_s": 9.0,
+        "steady_epoch_s": 2.5,
+        "evaluate_s": 1.0,
+        "other_s": 2.0,
+        "total_s": 14.0,
+        "process_s": 9.0,
+    }
+    assert content["utilisation"]["cpu_pct"] == 75.0
+    assert content["utilisation"]["rss_mib"] == 1024.0
+
+
+def test_a_second_start_runs_nothing_and_fresh_runs_all(tmp_path: Path) -> None:
+    cells = [make_cell(), make_cell(repeat=1)]
+    first, _ = run(cells, tmp_path)
+    again, view = run(cells, tmp_path)
+    assert (again, view.begun) == (first, [])
+    _, view = run(cells, tmp_path, fresh=True)
+    assert view.begun == cells
+    assert len(read_records(tmp_path)) == 2
+
+
+def test_a_second_start_runs_only_what_is_missing(tmp_path: Path) -> None:
+    cells = [make_cell(repeat=repeat) for repeat in range(3)]
+    run([cells[0], cells[2]], tmp_path)
+    _, view = run(cells, tmp_path)
+    assert view.begun == [cells[1]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workload": make_workload("digits-cnn", {"epochs": 2, "dropout": 0.1})},
+        {"seed": 1},
+        {"environment": "current"},
+        {"cores": 1},
+    ],
+)
+def test_what_decides_a_result_is_in_the_key(change: dict[str, Any]) -> None:
+    cell, other = make_cell("torch"), make_cell("torch", **change)
+    assert cell_key(cell, 2, "m") != cell_key(other, 1 if other.cores else 2, "m")
+    assert cell_key(cell, 2, "m") != cell_key(cell, 2, "another machine")
+
+
+def test_a_failure_is_recorded_tried_again_and_does_not_stop_the_matrix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = write_broken_tool(tmp_path, "forward", "raise ValueError('no')")
+    cells = [make_cell("torch", environment=python), make_cell()]
+    contents, _ = run(cells, tmp_path / "results")
+    assert [content["status"] for content in contents] == ["failed", "ok"]
+    assert contents[0]["log"]
+    _, view = run(cells, tmp_path / "results")
+    assert view.begun == cells[:1]
+
+
+def test_an_environment_that_cannot_be_made_is_a_row_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> Path:
+        raise EnvironmentFailedError("no such version")
+
+    monkeypatch.setattr(harness.session, "ensure_environment", fail)
+    contents, _ = run([make_cell("torch"), make_cell()], tmp_path)
+    assert [content["status"] for content in contents] == ["failed", "ok"]
+    assert contents[0]["reason"] == "its environment could not be made: no such version"
+
+
+def test_cells_that_are_not_run_are_recorded_once(tmp_path: Path) -> None:
+    cell = make_cell(not_run=("unavailable", "no GPU"))
+    (content,), view = run([cell], tmp_path)
+    assert (content["status"], content["reason"]) == ("unavailable", "no GPU")
+    assert content["time"]["total_s"] is None
+    assert view.begun == [cell]
+    _, view = run([cell], tmp_path)
+    assert view.begun == []
+
+
+def test_a_cell_that_was_unavailable_runs_once_it_can(tmp_path: Path) -> None:
+    run([make_cell(not_run=("unavailable", "no GPU"))], tmp_path)
+    (content,), _ = run([make_cell()], tmp_path)
+    assert content["status"] == "ok"
+
+
+def test_the_same_seed_gives_the_same_weights_and_order(tmp_path: Path) -> None:
+    cells = [make_cell(), make_cell(repeat=1), make_cell(seed=1)]
+    contents, _ = run(cells, tmp_path)
+    prints = [(content["fingerprints"]["weights"], content["fingerprints"]["order"]) for content in contents]
+    assert prints[0] == prints[1]
+    assert prints[0][0] != prints[2][0]
+    assert prints[0][1] != prints[2][1]
+
+
+def test_validation_is_inside_the_timed_epochs(tmp_path: Path) -> None:
+    parameters = {"data": "synthetic", "epochs": 1, "units": 4, "train_samples": 500}
+    (content,), _ = run([make_cell(workload=make_workload("mnist-mlp", parameters))], tmp_path)
+    (epoch,) = content["epochs"]
+    assert epoch["samples"] == 500
+    assert epoch["validation"]["error_rate"] == pytest.approx(0.9, abs=0.03)
+    assert epoch["validation"]["loss"] == pytest.approx(2.302585)
+
+
+def test_interrupting_keeps_finished_cells(tmp_path: Path) -> None:
+    class Impatient(Silent):
+        def begin(self, cell: Cell) -> None:
+            super().begin(cell)
+            if len(self.begun) == 2:
+                raise KeyboardInterrupt
+
+    cells = [make_cell(repeat=repeat) for repeat in range(3)]
+    planned = plan_session(cells, HOST, [], fresh=False)
+    with pytest.raises(KeyboardInterrupt):
+        run_session(planned, HOST, tmp_path, Impatient())
+    assert [record.content["cell"]["repeat"] for record in read_records(tmp_path)] == [0]
+
+
+def test_final_statuses_are_results_and_a_not_run_cell_has_no_times() -> None:
+    planned = Planned(cell=make_cell(), key="k", cores=1, done=None)
+    outcome = harness.session._without_worker("skipped", "because")
+    assert set(time_ledger(outcome).values()) == {None}
+    assert json.dumps(harness.session.make_record(planned, HOST, outcome, {}))
+    assert "failed" not in FINAL

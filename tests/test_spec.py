@@ -1,0 +1,57 @@
+"""Specs refuse nonsense, travel as JSON and are told apart by their fingerprint."""
+
+import json
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from workloads import WORKLOADS, make_workload
+from workloads.keras_form import conv
+from workloads.spec import Dropout, MaxPool2D, fingerprint, from_json, to_json
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_comes_back_from_json_as_it_was(name: str) -> None:
+    workload = make_workload(name, {"epochs": 3})
+    assert from_json(json.loads(json.dumps(to_json(workload)))) == workload
+
+
+def test_the_fingerprint_depends_on_every_number() -> None:
+    workload = make_workload("mnist-cnn", {})
+    assert fingerprint(workload) == fingerprint(make_workload("mnist-cnn", {"epochs": 10}))
+    others = [
+        replace(workload, optimizer=replace(workload.optimizer, decay=0.0)),
+        replace(workload, data=replace(workload.data, scaling="none")),
+        replace(workload, network=replace(workload.network, layers=workload.network.layers[:-1])),
+    ]
+    assert len({fingerprint(other) for other in [workload, *others]}) == 4
+
+
+def test_specs_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        make_workload("mnist-cnn", {}).epochs = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("padding", ["SAME", (1, 1), ((1, 1), (1, -1)), 1])
+def test_an_unknown_padding_is_refused(padding: object) -> None:
+    with pytest.raises(ValueError, match="accepted: 'same', 'valid'"):
+        conv(filters=1, kernel_size=(3, 3), padding=padding)
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="not positive"):
+        conv(filters=0, kernel_size=(3, 3), padding="same")
+    with pytest.raises(ValueError, match="not positive"):
+        MaxPool2D(pool_size=(2, 2), strides=(0, 1), padding="valid")
+    with pytest.raises(ValueError, match="accepted: 0 <= rate < 1"):
+        Dropout(rate=1.0)
+
+
+def test_the_label_names_what_was_chosen() -> None:
+    assert make_workload("mnist-mlp", {}).label == "mnist-mlp"
+    assert make_workload("mnist-mlp", {"units": 64, "epochs": 2}).label == "mnist-mlp units=64 epochs=2"
+
+
+def test_parameters_in_another_order_are_the_same_workload() -> None:
+    one, other = ({"units": 64, "epochs": 2}, {"epochs": 2, "units": 64})
+    assert make_workload("mnist-mlp", one) == make_workload("mnist-mlp", other)

@@ -1,0 +1,123 @@
+"""Made-up records against the tables they must give, to the letter."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from harness.records import Record
+from harness.tables import Notes, device_table, render_markdown, to_frame, tool_table
+from tests.helpers import HOST, make_cell, make_content
+from workloads import make_workload
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def records_of_every_kind() -> list[dict[str, Any]]:
+    """Three tools on CPU and GPU with repeats, a failure, a floor, a net that is not the published bytes."""
+    gpu = {"machine": HOST["machine"], "host": {**HOST, "gpus": [{"name": "Testla H1"}], "no_gpu": None}}
+    on_gpu = {"host": gpu["host"], "gpu_pct": 87.4}
+    contents = [
+        make_content(make_cell("tensorflow"), [6.0, 4.0]),
+        make_content(make_cell("torch"), [4.0, 2.0], error_rate=0.0123),
+        make_content(make_cell("torch", repeat=1), [3.0, 2.0], error_rate=0.0125),
+        make_content(make_cell("torch", repeat=2), [9.0, 2.0], error_rate=0.02),
+        make_content(make_cell("null"), [0.001, 0.001], error_rate=0.9),
+        make_content(make_cell("jax"), [1.0], status="crashed", reason="ended by SIGSEGV | core\ndumped <b>"),
+        make_content(make_cell("tensorflow", device="gpu"), [3.0, 1.0], **on_gpu),
+        make_content(make_cell("torch", device="gpu"), [1.5, 0.5], **on_gpu),
+        make_content(make_cell("jax", device="gpu"), [1.0], status="timeout", reason="too slow", **on_gpu),
+    ]
+    other = make_cell("torch", workload=make_workload("cifar10-cnn", {"epochs": 1}))
+    content = make_content(other, [100.0])
+    content["fingerprints"]["data_unverified"] = ["test_batch.bin"]
+    absent = make_content(make_cell("torch", device="gpu", workload=other.workload), [1.0])
+    absent |= {"status": "unavailable", "reason": "no NVIDIA GPU here (test)"}
+    return [{**item, "host": gpu["host"]} for item in contents] + [content, absent]
+
+
+def render(contents: list[dict[str, Any]]) -> str:
+    return render_markdown([Record(content=content) for content in contents])
+
+
+def test_the_tables_are_the_golden_ones() -> None:
+    assert render(records_of_every_kind()) == (GOLDEN / "tables.md").read_text()
+
+
+def test_the_order_of_the_records_changes_nothing() -> None:
+    contents = records_of_every_kind()
+    expected = render(contents)
+    random.Random(1).shuffle(contents)
+    assert render(contents) == expected
+
+
+def test_no_records_are_said() -> None:
+    assert "No records yet" in render([])
+
+
+def frame_of(*contents: dict[str, Any]):
+    return to_frame(Record(content=content) for content in contents)
+
+
+def test_ratios_of_made_up_times() -> None:
+    frame = frame_of(*(make_content(make_cell(tool), [s]) for tool, s in [("tensorflow", 10.0), ("torch", 4.0)]))
+    table = tool_table(frame, Notes())
+    assert table[["Tool", "vs best", "vs TensorFlow"]].to_numpy().tolist() == [
+        ["torch", "1.00", "2.50"],
+        ["tensorflow", "2.50", "1.00"],
+    ]
+
+
+def test_speedup_of_made_up_times() -> None:
+    frame = frame_of(
+        make_content(make_cell(), [1.0]),
+        *(make_content(make_cell("torch", device=device), [s]) for device, s in [("cpu", 9.0), ("gpu", 3.0)]),
+    )
+    table = device_table(frame, [("cpu", 2), ("gpu", 2)])
+    assert table.iloc[0].tolist() == ["torch", "9.00", "3.00", "3.00"]
+    assert table.iloc[1].tolist() == ["null", "1.00", "–", "–"]
+
+
+def test_the_floor_is_never_the_best() -> None:
+    frame = frame_of(make_content(make_cell("null"), [0.1]), make_content(make_cell("torch"), [4.0]))
+    table = tool_table(frame, Notes()).set_index("Tool")
+    assert table["vs best"].to_dict() == {"torch": "1.00", "null": "–"}
+    assert list(table.index) == ["torch", "null"]
+
+
+def test_without_tensorflow_there_is_no_ratio_to_it() -> None:
+    table = tool_table(frame_of(make_content(make_cell("torch"), [4.0])), Notes())
+    assert table["vs TensorFlow"].tolist() == ["–"]
+
+
+def test_repeats_give_the_median_and_old_versions_are_left_out() -> None:
+    old = make_content(make_cell("torch"), [100.0], key="old", finished_at="2025-01-01T00:00:00+00:00")
+    old["fingerprints"]["adapter"] = "an older adapter"
+    older_repeat = make_content(make_cell("torch", repeat=5), [90.0], finished_at="2025-01-01T00:00:00+00:00")
+    older_repeat["fingerprints"]["adapter"] = "an older adapter"
+    new = [make_content(make_cell("torch", repeat=i), [s]) for i, s in enumerate([3.0, 1.0, 2.0])]
+    frame = frame_of(old, older_repeat, *new)
+    assert frame[["train_s", "repeats"]].to_numpy().tolist() == [[2.0, 3]]
+
+
+def test_one_failed_repeat_shows() -> None:
+    failed = make_content(make_cell("torch", repeat=1), [1.0], status="crashed", reason="ended by SIGBUS")
+    frame = frame_of(make_content(make_cell("torch"), [4.0]), failed)
+    assert frame[["status", "reason"]].to_numpy().tolist() == [["crashed", "ended by SIGBUS"]]
+
+
+def test_machines_and_suites_never_share_a_table() -> None:
+    other = make_content(make_cell("torch"), [1.0], suite="0")
+    elsewhere = make_content(make_cell("torch"), [2.0], host={**HOST, "machine": "ffffffffffff"})
+    text = render([make_content(make_cell("torch"), [4.0]), other, elsewhere])
+    assert text.count("## Machine") == 3
+    assert text.count("| torch ") == 3
+
+
+def test_hostile_text_stays_in_its_cell() -> None:
+    reason = "a | b\n<script>alert(1)</script> &amp;"
+    line = next(
+        line
+        for line in render([make_content(make_cell("torch"), [1.0], status="failed", reason=reason)]).splitlines()
+        if line.startswith("1. ")
+    )
+    assert line == "1. a \\| b &lt;script>alert(1)&lt;/script> &amp;amp;"
