@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from frameworks import TOOLS
+from frameworks.base import Device
 from harness.host import available_cores
 from harness.places import PROJECT
 from harness.plan import Cell
@@ -46,13 +47,13 @@ class Outcome:
     gpu_pct: float | None
 
 
-def child_environment(cell: Cell, cores: int, scratch: Path) -> dict[str, str]:
+def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> dict[str, str]:
     """Return the whole environment of a worker; compile caches and settings of frameworks start empty in `scratch`."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environment |= dict.fromkeys(THREAD_VARIABLES, str(cores))
     environment |= {
-        "CUDA_VISIBLE_DEVICES": "0" if cell.device == "gpu" else "-1",
-        "JAX_PLATFORMS": "cuda" if cell.device == "gpu" else "cpu",
+        "CUDA_VISIBLE_DEVICES": "0" if device == "gpu" else "-1",
+        "JAX_PLATFORMS": "cuda" if device == "gpu" else "cpu",
         "KERAS_HOME": str(scratch / "keras"),
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -60,7 +61,7 @@ def child_environment(cell: Cell, cores: int, scratch: Path) -> dict[str, str]:
         "TRITON_CACHE_DIR": str(scratch / "triton"),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
-    if backend := TOOLS[cell.tool].options.get("backend"):
+    if backend := TOOLS[tool].options.get("backend"):
         environment["KERAS_BACKEND"] = backend
     return environment
 
@@ -85,7 +86,7 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
             process = subprocess.Popen(
                 [python, "-m", "frameworks.worker", str(write_end)],
                 cwd=PROJECT,
-                env=child_environment(cell, cores, scratch),
+                env=child_environment(cell.tool, cell.device, cores, scratch),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

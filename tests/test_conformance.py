@@ -17,7 +17,6 @@ from harness.environments import EnvironmentFailedError, ensure_environment, pyt
 from harness.host import available_cores
 from harness.launch import child_environment
 from harness.places import PROJECT
-from harness.plan import Cell
 from tests.conformance import CASES
 from workloads import make_workload
 
@@ -57,22 +56,11 @@ def _run_suite(tool: str, prepared: dict[str, Path]) -> dict[str, Any]:
     except EnvironmentFailedError as error:
         return {"trouble": str(error), "cases": {}, "losses": {}}
     cores = len(available_cores())
-    cell = Cell(
-        tool=tool,
-        device="cpu",
-        cores=None,
-        workload=make_workload("digits-cnn", {}),
-        precision="float32",
-        repeat=0,
-        seed=0,
-        time_limit_s=0,
-        environment="managed",
-    )
     losses = [f"--losses={model}={folder}" for model, folder in prepared.items()]
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "outcomes"
         command = [python, "-m", "tests.conformance", tool, "cpu", f"--cores={cores}", f"--output={output}", *losses]
-        environment = child_environment(cell, cores, Path(scratch))
+        environment = child_environment(tool, "cpu", cores, Path(scratch))
         finished = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
         lines = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
     return {
