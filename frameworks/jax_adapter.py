@@ -128,9 +128,9 @@ class JaxModel(Model):
         self._predict = jax.jit(partial(_logits, network))
         self._loss_and_gradients = jax.jit(jax.value_and_grad(loss_of))
         self._step = jax.jit(step, donate_argnums=0)
-        # A donated buffer must not be the caller's own memory, hence the copy.
-        arrays = {name: jnp.array(weight, copy=True) for name, weight in weights.items()}
-        self._state: State = (arrays, optimizer.init(arrays), jax.random.key(seed))
+        # The step gives the state's memory away, so it must not be the caller's.
+        arrays = jax.device_put(weights, may_alias=False)
+        self._state: State = (arrays, jax.jit(optimizer.init)(arrays), jax.random.key(seed))
 
     def forward(self, images: Images) -> NDArray[np.float32]:
         starts = range(0, len(images), self._batch_size)

@@ -1,10 +1,10 @@
-"""MXNet: hybridised Gluon blocks in channels-first layout, one Trainer."""
+"""MXNet 1.9.1: a hybridised Gluon block that ends in the loss, and a Trainer. CPU only."""
 
 from typing import Any
 
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, gluon
+from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn
 from numpy.typing import NDArray
 
@@ -13,149 +13,183 @@ from workloads.initial import Weights
 from workloads.shapes import layer_shapes, padding_amounts
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, ReLU, Shape, Workload
 
+QUEUED_STEPS = 4
+"""How far Python may run ahead of the engine, which would otherwise hold the batches of a whole epoch."""
 
-def _transpose(*axes: int) -> nn.HybridLambda:
-    return nn.HybridLambda(lambda F, x: F.transpose(x, axes))
+
+class Transpose(nn.HybridBlock):
+    """Permute the axes."""
+
+    def __init__(self, *axes: int) -> None:
+        super().__init__()
+        self._axes = axes
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+        return F.transpose(x, axes=self._axes)
 
 
-def _explicit_padding(size: Shape, window: Any, strides: Any, padding: Any, value: float) -> tuple[Any, list[Any]]:
-    """Return the symmetric padding a block can do by itself, or 0 and the block that must pad before it."""
-    (top, bottom), (left, right) = padding_amounts((size[0], size[1]), window, strides, padding)
+class Pad(nn.HybridBlock):
+    """Pad (N, C, H, W) by different amounts on each side."""
+
+    def __init__(self, amounts: Any, value: float) -> None:
+        super().__init__()
+        (top, bottom), (left, right) = amounts
+        self._settings = {"pad_width": (0, 0, 0, 0, top, bottom, left, right), "constant_value": value}
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+        return F.pad(x, mode="constant", **self._settings)
+
+
+class Loss(nn.HybridBlock):
+    """The loss of each sample, (N,), so that net and loss are one graph."""
+
+    def __init__(self, net: nn.HybridBlock) -> None:
+        super().__init__()
+        self.net = net
+
+    def hybrid_forward(self, F: Any, images: Any, labels: Any) -> Any:  # noqa: N803
+        return -F.pick(F.log_softmax(self.net(images), axis=-1), labels, axis=-1)
+
+
+def _explicit_padding(size: Shape, layer: Any, window: Any, value: float) -> tuple[Any, list[nn.HybridBlock]]:
+    """Return the symmetric padding a layer can do by itself, or 0 and the block that must pad before it."""
+    amounts = padding_amounts((size[0], size[1]), window, layer.strides, layer.padding)
+    (top, bottom), (left, right) = amounts
     if top == bottom and left == right:
         return (top, left), []
-    amounts = (0, 0, 0, 0, top, bottom, left, right)
-    return (0, 0), [nn.HybridLambda(lambda F, x: F.pad(x, mode="constant", pad_width=amounts, constant_value=value))]
+    return 0, [Pad(amounts, value)]
 
 
-def _blocks(layer: Layer, before: Shape) -> list[Any]:
+def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:
+    """Return the blocks of a layer, the one that has its weights last; images are (N, C, H, W)."""
     match layer:
         case Conv2D(kernel_size=window, strides=strides):
-            padding, pad = _explicit_padding(before, window, strides, layer.padding, 0.0)
-            return [
-                *pad,
-                nn.Conv2D(
-                    layer.filters, window, strides, padding, in_channels=before[-1], use_bias=layer.use_bias
-                ),
-            ]
+            padding, pad = _explicit_padding(before, layer, window, 0.0)
+            size = {"kernel_size": window, "strides": strides, "padding": padding}
+            return [*pad, nn.Conv2D(layer.filters, in_channels=before[-1], use_bias=layer.use_bias, **size)]
         case MaxPool2D(pool_size=window, strides=strides):
-            padding, pad = _explicit_padding(before, window, strides, layer.padding, -np.inf)
+            padding, pad = _explicit_padding(before, layer, window, -np.inf)
             return [*pad, nn.MaxPool2D(window, strides, padding, ceil_mode=False)]
         case Dense():
-            return [nn.Dense(layer.units, use_bias=layer.use_bias, flatten=False, in_units=before[-1])]
+            return [nn.Dense(layer.units, in_units=before[-1], use_bias=layer.use_bias, flatten=False)]
         case ReLU():
             return [nn.Activation("relu")]
         case Dropout():
             return [nn.Dropout(layer.rate)]
         case Flatten():
-            return [_transpose(0, 2, 3, 1), nn.Flatten()]
+            return [nn.Flatten()]
 
 
 def _sequential(network: Network) -> tuple[nn.HybridSequential, dict[str, gluon.Parameter]]:
-    """Return the net, which takes images (N, H, W, C), and its parameters by the spec's names."""
+    """Return the net and its parameters by canonical name; axes are permuted only where a layer needs it."""
     shapes = layer_shapes(network)
-    net = nn.HybridSequential()
-    net.add(_transpose(0, 3, 1, 2))
-    parameters = {}
+    net, parameters, channels_first = nn.HybridSequential(), {}, False
     for name, layer in network.named_layers():
+        match layer:
+            case Conv2D() | MaxPool2D() if not channels_first:
+                net.add(Transpose(0, 3, 1, 2))
+                channels_first = True
+            case Flatten() if channels_first:
+                net.add(Transpose(0, 2, 3, 1))
         blocks = _blocks(layer, shapes[name][0])
         net.add(*blocks)
-        if isinstance(layer, Conv2D | Dense):
-            parameters[f"{name}/kernel"] = blocks[-1].weight
-            if layer.use_bias:
-                parameters[f"{name}/bias"] = blocks[-1].bias
+        match layer:
+            case Conv2D() | Dense():
+                parameters[f"{name}/kernel"] = blocks[-1].weight
+                if layer.use_bias:
+                    parameters[f"{name}/bias"] = blocks[-1].bias
     return net, parameters
+
+
+class InverseTimeDecay(mx.lr_scheduler.LRScheduler):
+    """rate / (1 + decay·t); MXNet counts the first update as 1."""
+
+    def __init__(self, spec: SGD) -> None:
+        super().__init__(base_lr=spec.learning_rate)
+        self._decay = spec.decay
+
+    def __call__(self, num_update: int) -> float:
+        return self.base_lr / (1 + self._decay * (num_update - 1))
+
+
+def _optimizer(spec: SGD | Adam) -> mx.optimizer.Optimizer:
+    """Make MXNet's optimisers, whose formulas are the spec's."""
+    match spec:
+        case SGD():
+            return mx.optimizer.SGD(momentum=spec.momentum, lr_scheduler=InverseTimeDecay(spec), wd=0.0)
+        case Adam(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon):
+            rate = spec.learning_rate
+            return mx.optimizer.Adam(learning_rate=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, wd=0.0)
 
 
 _TO_MXNET = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
 _TO_CANONICAL = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
 
-class InverseTimeDecay(mx.lr_scheduler.LRScheduler):  # type: ignore[misc]
-    """The spec's decay; MXNet counts the first update as 1."""
-
-    def __init__(self, learning_rate: float, decay: float) -> None:
-        super().__init__(learning_rate)
-        self._decay = decay
-
-    def __call__(self, num_update: int) -> float:
-        return float(self.base_lr / (1 + self._decay * (num_update - 1)))
-
-
-def _optimizer(spec: SGD | Adam) -> Any:
-    match spec:
-        case SGD(learning_rate=rate, momentum=momentum, decay=decay):
-            schedule = InverseTimeDecay(rate, decay)
-            return mx.optimizer.SGD(learning_rate=rate, momentum=momentum, wd=0.0, lr_scheduler=schedule)
-        case Adam(learning_rate=rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon):
-            return mx.optimizer.Adam(learning_rate=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, wd=0.0)
-
-
 class MXNetAdapter(Adapter):
-    """MXNet with oneDNN; its threads are set by OMP_NUM_THREADS before it is imported."""
+    """The threads are those of OMP_NUM_THREADS, which MXNet reads when it is loaded: it has no call for them."""
 
     def __init__(self, *, device: Device, cores: int) -> None:
         if device == "gpu":
-            raise DeviceUnavailableError("MXNet is installed in its CPU build")
-        self._context = mx.cpu()
-        mx.nd.zeros(1, self._context).wait_to_read()
+            raise DeviceUnavailableError("this adapter is for MXNet's CPU build")
+        nd.zeros(1).wait_to_read()
 
     def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
-        """Make the blocks and set their parameters."""
-        return MXNetModel(workload, weights, seed, self._context)
+        """Make the blocks and copy the weights into them."""
+        return MXNetModel(workload, weights, seed)
 
 
 class MXNetModel(Model):
-    """A hybridised net, its loss and its Trainer."""
+    """A hybridised net with its loss, and a Trainer."""
 
-    def __init__(self, workload: Workload, weights: Weights, seed: int, context: mx.Context) -> None:
+    def __init__(self, workload: Workload, weights: Weights, seed: int) -> None:
         mx.random.seed(seed)
         self._batch_size = workload.batch_size
-        self._net, parameters = _sequential(workload.network)
-        self._parameters = {name: parameters[name] for name in weights}
-        self._net.initialize(mx.init.Zero(), context)
+        self._net, self._parameters = _sequential(workload.network)
         for name, parameter in self._parameters.items():
-            parameter.set_data(mx.nd.array(weights[name].transpose(_TO_MXNET[weights[name].ndim]), context))
-        self._net.hybridize(static_alloc=True, static_shape=True)
-        self._loss = gluon.loss.SoftmaxCrossEntropyLoss()
+            parameter.initialize(mx.init.Zero(), ctx=mx.cpu())
+            parameter.set_data(nd.array(weights[name].transpose(_TO_MXNET[weights[name].ndim]), dtype=np.float32))
+        self._loss = Loss(self._net)
         self._loss.hybridize(static_alloc=True, static_shape=True)
-        self._trainer = gluon.Trainer(self._net.collect_params(), _optimizer(workload.optimizer), kvstore=None)
+        optimizer = _optimizer(workload.optimizer)
+        self._trainer = gluon.Trainer(list(self._parameters.values()), optimizer, kvstore=None)
 
-    def _differentiate(self, images: Images, labels: Labels) -> Any:
-        """Return each sample's loss (N,); gradients of their sum are left in the parameters."""
+    def _losses(self, images: Images, labels: Labels) -> nd.NDArray:
+        """Return the loss of each sample, with the gradient of their sum left in the parameters."""
         with autograd.record():
-            losses = self._loss(self._net(mx.nd.from_numpy(images)), mx.nd.from_numpy(labels))
+            losses = self._loss(nd.array(images, dtype=np.float32), nd.array(labels, dtype=np.int32))
         losses.backward()
         return losses
 
     def forward(self, images: Images) -> NDArray[np.float32]:
-        parts = np.split(images, range(self._batch_size, len(images), self._batch_size))
-        logits = [self._net(mx.nd.array(part)) for part in parts]
-        return np.concatenate([part.asnumpy() for part in logits])
+        starts = range(0, len(images), self._batch_size)
+        inputs = (nd.array(images[start : start + self._batch_size], dtype=np.float32) for start in starts)
+        return np.concatenate([self._net(batch).asnumpy() for batch in inputs])
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
-        losses = self._differentiate(images.copy(), labels.copy())
-        gradients = {name: parameter.grad() / len(labels) for name, parameter in self._parameters.items()}
-        return float(losses.mean().asscalar()), self._canonical(gradients)
+        loss = self._losses(images, labels).asnumpy().mean()
+        sums = self._canonical({name: parameter.grad() for name, parameter in self._parameters.items()})
+        return float(loss), {name: gradient / np.float32(len(labels)) for name, gradient in sums.items()}
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
-        sums = []
+        losses: list[nd.NDArray] = []
         for batch in batches(order, self._batch_size):
-            losses = self._differentiate(images[batch], labels[batch])
+            losses.append(self._losses(images[batch], labels[batch]))
             self._trainer.step(len(batch))
-            sums.append(losses.sum())
-        return float(mx.nd.concat(*sums, dim=0).sum().asscalar() / len(order))
+            losses[-QUEUED_STEPS:][0].wait_to_read()
+        return float(nd.concat(*losses, dim=0).asnumpy().mean(dtype=np.float64))
 
     def weights(self) -> Weights:
         return self._canonical({name: parameter.data() for name, parameter in self._parameters.items()})
 
-    def _canonical(self, arrays: dict[str, Any]) -> Weights:
+    def _canonical(self, arrays: dict[str, nd.NDArray]) -> Weights:
         return {
             name: np.ascontiguousarray(array.asnumpy().transpose(_TO_CANONICAL[array.ndim]))
             for name, array in arrays.items()
         }
 
     def synchronize(self) -> None:
-        mx.nd.waitall()
+        nd.waitall()
 
     def peak_memory_bytes(self) -> int | None:
         return None

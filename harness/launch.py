@@ -59,7 +59,6 @@ def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> d
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "TRITON_CACHE_DIR": str(scratch / "triton"),
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
     if backend := TOOLS[tool].options.get("backend"):
         environment["KERAS_BACKEND"] = backend

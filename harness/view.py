@@ -15,6 +15,9 @@ from harness.session import Planned
 
 COLOURS = {"ok": "green", "skipped": "yellow", "unsupported": "yellow", "unavailable": "yellow"}
 
+EVENT_PERIOD_S = 1.0
+"""Least time between two drawings while a worker trains: drawing takes some of its cores' time."""
+
 
 def describe_record(content: dict[str, Any]) -> str:
     """Say how a cell came out in a few words."""
@@ -45,7 +48,8 @@ class SessionView:
         self._finished: list[float] = []
         self._began = 0.0
         self._now = ""
-        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=2)
+        self._drawn = 0.0
+        self._live = Live(console=console, get_renderable=self._draw, auto_refresh=False)
 
     def __enter__(self) -> "SessionView":
         if self._console.is_terminal:
@@ -65,12 +69,15 @@ class SessionView:
         self._began = monotonic()
         self._states[cell] = Text("…", style="cyan")
         self._now = f"{cell.label}: starting"
+        self._refresh()
 
     def event(self, cell: Cell, event: Event) -> None:
         """A worker sent an event."""
         words = describe_event(cell, event)
         if words:
             self._now = f"{cell.label}: {words}"
+        if monotonic() - self._drawn >= EVENT_PERIOD_S:
+            self._refresh()
 
     def end(self, cell: Cell, record: dict[str, Any]) -> None:
         """A cell has its record."""
@@ -83,6 +90,12 @@ class SessionView:
         if not self._console.is_terminal:
             words.append(f" · {self._time_left()}" if self._left else "")
         self._console.print(words, soft_wrap=True)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self._drawn = monotonic()
+        if self._console.is_terminal:
+            self._live.refresh()
 
     def _time_left(self) -> str:
         if not self._finished:

@@ -1,0 +1,271 @@
+"""Keras 3: layers and optimisers of its own, trained by `fit` on TensorFlow, PyTorch or JAX."""
+
+import math
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model
+from workloads.initial import Weights
+from workloads.spec import (
+    SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, Optimizer, Padding, Pair, ReLU, Workload,
+)  # fmt: skip
+
+match keras.config.backend():
+    case "tensorflow":
+        import tensorflow as tf
+    case "torch":
+        import torch
+    case "jax":
+        import jax
+
+
+class InfinityPadding2D(keras.layers.Layer):
+    """Pads (N, H, W, C) with minus infinity, which no pool ever takes."""
+
+    def __init__(self, padding: tuple[Pair, Pair], name: str) -> None:
+        super().__init__(name=name)
+        self._padding = ((0, 0), *padding, (0, 0))
+
+    def call(self, x: Any) -> Any:
+        """Return the padded images."""
+        return keras.ops.pad(x, self._padding, constant_values=-math.inf)
+
+
+def _window_padding(kind: type[keras.layers.Layer], name: str, padding: Padding) -> tuple[str, list[keras.layers.Layer]]:
+    """Return the padding that a layer does by itself and, for explicit amounts, the layer that pads before it."""
+    if isinstance(padding, str):
+        return padding, []
+    return "valid", [kind(padding, name=f"{name}_padding")]
+
+
+def _layers(layer: Layer, name: str) -> list[keras.layers.Layer]:
+    """Translate a layer; kernels start as zeros because the weights are handed over afterwards."""
+    match layer:
+        case Conv2D(kernel_size=window, strides=strides, use_bias=bias):
+            padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, layer.padding)
+            conv = keras.layers.Conv2D(
+                layer.filters, window, strides, padding, use_bias=bias, kernel_initializer="zeros", name=name
+            )
+            return [*pad, conv]
+        case MaxPool2D(pool_size=window, strides=strides):
+            padding, pad = _window_padding(InfinityPadding2D, name, layer.padding)
+            return [*pad, keras.layers.MaxPooling2D(window, strides, padding, name=name)]
+        case Dense(units=units, use_bias=bias):
+            return [keras.layers.Dense(units, use_bias=bias, kernel_initializer="zeros", name=name)]
+        case ReLU():
+            return [keras.layers.ReLU(name=name)]
+        case Dropout(rate=rate):
+            return [keras.layers.Dropout(rate, name=name)]
+        case Flatten():
+            return [keras.layers.Flatten(name=name)]
+
+
+def _sequential(network: Network) -> keras.Sequential:
+    layers = [part for name, layer in network.named_layers() for part in _layers(layer, name)]
+    return keras.Sequential([keras.Input(network.input_shape), *layers])
+
+
+def _optimizer(spec: Optimizer) -> keras.optimizers.Optimizer:
+    """Keras' own formulas are the spec's: the rate inside the velocity, epsilon outside the bias correction."""
+    match spec:
+        case SGD(learning_rate=rate, momentum=momentum, decay=decay):
+            schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
+            return keras.optimizers.SGD(schedule, momentum=momentum, nesterov=False)
+        case Adam(learning_rate=rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon):
+            return keras.optimizers.Adam(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=False)
+
+
+class Batches(keras.utils.PyDataset):
+    """Consecutive batches of `order`, gathered when `fit` asks for them; the last may be partial."""
+
+    def __init__(self, images: Images, labels: Labels, order: NDArray[np.int64], batch_size: int) -> None:
+        super().__init__()
+        self._images, self._labels, self._order, self._batch_size = images, labels, order, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self._batch_size)
+
+    def __getitem__(self, number: int) -> tuple[Images, Labels]:
+        batch = self._order[number * self._batch_size : (number + 1) * self._batch_size]
+        return self._images[batch], self._labels[batch]
+
+
+class TensorFlowBackend:
+    """Feeds `fit` by tf.data, which costs less a step here than a PyDataset."""
+
+    def __init__(self, device: Device, cores: int) -> None:
+        tf.config.threading.set_intra_op_parallelism_threads(cores)
+        tf.config.threading.set_inter_op_parallelism_threads(cores)
+        gpus = tf.config.list_physical_devices("GPU")[:1] if device == "gpu" else []
+        if device == "gpu" and not gpus:
+            raise DeviceUnavailableError("tf.config.list_physical_devices('GPU') is empty")
+        tf.config.set_visible_devices(gpus, "GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        self._gpu = bool(gpus)
+        self._arrays: tuple[Images, Labels] | None = None
+
+    def feed(self, images: Images, labels: Labels, order: NDArray[np.int64], batch_size: int) -> Any:
+        """Return the batches, gathered one after another while a step runs; autotuning would stall some epochs."""
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        with tf.device("CPU:0"):
+            x, y = self._host_tensors(images, labels)
+            batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+            return batches.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch))).prefetch(2).with_options(options)
+
+    def _host_tensors(self, images: Images, labels: Labels) -> tuple[Any, Any]:
+        """Return the arrays as tensors, copied only when they are other arrays than in the call before."""
+        if self._arrays is None or self._arrays[0] is not images or self._arrays[1] is not labels:
+            self._arrays = images, labels
+            self._tensors = tf.constant(images), tf.constant(labels)
+        return self._tensors
+
+    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
+        """Return the loss in training mode and the gradient of each trainable variable."""
+        with tf.GradientTape() as tape:
+            value = loss(labels, net(images, training=True))
+        return value, tape.gradient(value, [variable.value for variable in net.trainable_variables])
+
+    def synchronize(self, net: keras.Model) -> None:
+        """Wait for all devices."""
+        tf.test.experimental.sync_devices()
+
+    def peak_memory_bytes(self) -> int | None:
+        """Return the peak of TensorFlow's allocator."""
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] if self._gpu else None
+
+
+class TorchBackend:
+    """Keras itself takes the first GPU that torch can see, and else the CPU."""
+
+    feed = Batches
+
+    def __init__(self, device: Device, cores: int) -> None:
+        torch.set_num_threads(cores)
+        self._gpu = device == "gpu"
+        if self._gpu:
+            if not torch.cuda.is_available():
+                raise DeviceUnavailableError("torch.cuda.is_available() is False")
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.benchmark = True
+
+    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
+        """Return the loss in training mode and the gradient of each trainable variable."""
+        value = loss(labels, net(images, training=True))
+        return value, list(torch.autograd.grad(value, [variable.value for variable in net.trainable_variables]))
+
+    def synchronize(self, net: keras.Model) -> None:
+        """Wait for the GPU."""
+        if self._gpu:
+            torch.cuda.synchronize()
+
+    def peak_memory_bytes(self) -> int | None:
+        """Return the peak of torch's allocator."""
+        return torch.cuda.max_memory_allocated() if self._gpu else None
+
+
+class JaxBackend:
+    """JAX has no call for its number of threads: it takes the cores the process may use."""
+
+    feed = Batches
+
+    def __init__(self, device: Device, cores: int) -> None:
+        try:
+            self._device = jax.devices(device)[0]
+        # An AssertionError is what JAX_PLATFORMS=cuda gives where no plug-in for it is installed.
+        except (RuntimeError, AssertionError) as error:
+            raise DeviceUnavailableError(f"jax.devices({device!r}) failed: {error}") from error
+        jax.config.update("jax_default_device", self._device)
+        jax.config.update("jax_default_matmul_precision", "highest")
+
+    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
+        """Return the loss in training mode and the gradient of each trainable variable."""
+
+        def value(trainable: list[Any], others: list[Any]) -> Any:
+            logits, _ = net.stateless_call(trainable, others, images, training=True)
+            return loss(labels, logits)
+
+        others = [variable.value for variable in net.non_trainable_variables]
+        return jax.jit(jax.value_and_grad(value))([variable.value for variable in net.trainable_variables], others)
+
+    def synchronize(self, net: keras.Model) -> None:
+        """Wait for the variables."""
+        jax.block_until_ready([variable.value for variable in (*net.variables, *net.optimizer.variables)])
+
+    def peak_memory_bytes(self) -> int | None:
+        """Return the peak of XLA's allocator, which there is on a GPU only."""
+        statistics = self._device.memory_stats()
+        return statistics["peak_bytes_in_use"] if statistics else None
+
+
+BACKENDS = {"tensorflow": TensorFlowBackend, "torch": TorchBackend, "jax": JaxBackend}
+
+Backend = TensorFlowBackend | TorchBackend | JaxBackend
+
+
+class KerasAdapter(Adapter):
+    """Keras on the backend that KERAS_BACKEND names, which has to be the tool's."""
+
+    def __init__(self, *, device: Device, cores: int, backend: Literal["tensorflow", "torch", "jax"]) -> None:
+        if keras.config.backend() != backend:
+            raise ValueError(
+                f"Keras runs on {keras.config.backend()!r} and this tool on {backend!r}: "
+                f"set KERAS_BACKEND={backend} before the start"
+            )
+        keras.config.set_dtype_policy("float32")
+        keras.config.set_image_data_format("channels_last")
+        self._backend: Backend = BACKENDS[backend](device, cores)
+        keras.ops.zeros(1)
+
+    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
+        """Make the layers and assign the weights to their variables."""
+        return KerasModel(workload, weights, seed, self._backend)
+
+
+class KerasModel(Model):
+    """A compiled Sequential."""
+
+    def __init__(self, workload: Workload, weights: Weights, seed: int, backend: Backend) -> None:
+        keras.utils.set_random_seed(seed)
+        self._backend = backend
+        self._batch_size = workload.batch_size
+        self._net = _sequential(workload.network)
+        self._names = [f"{layer.name}/{variable.name}" for layer in self._net.layers for variable in layer.trainable_variables]
+        for name, variable in zip(self._names, self._net.trainable_variables, strict=True):
+            variable.assign(weights[name])
+        self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        # "auto" is what Keras' users get: XLA on JAX and on TensorFlow with a GPU, none on TensorFlow's CPU or torch.
+        self._net.compile(_optimizer(workload.optimizer), self._loss, run_eagerly=False, jit_compile="auto")
+
+    def forward(self, images: Images) -> NDArray[np.float32]:
+        starts = range(0, len(images), self._batch_size)
+        return np.concatenate([self._net.predict_on_batch(images[s : s + self._batch_size]) for s in starts])
+
+    def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
+        loss, gradients = self._backend.gradients(self._net, self._loss, images, labels)
+        return float(keras.ops.convert_to_numpy(loss)), self._canonical(gradients)
+
+    def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
+        batches = self._backend.feed(images, labels, order, self._batch_size)
+        return self._net.fit(batches, epochs=1, shuffle=False, verbose=0).history["loss"][0]
+
+    def weights(self) -> Weights:
+        return self._canonical(self._net.trainable_variables)
+
+    def _canonical(self, tensors: list[Any]) -> Weights:
+        """Return copies by name; Keras' layouts are the canonical ones."""
+        return {
+            name: np.array(keras.ops.convert_to_numpy(tensor))
+            for name, tensor in zip(self._names, tensors, strict=True)
+        }
+
+    def synchronize(self) -> None:
+        self._backend.synchronize(self._net)
+
+    def peak_memory_bytes(self) -> int | None:
+        return self._backend.peak_memory_bytes()
