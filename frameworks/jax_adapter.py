@@ -1,6 +1,5 @@
 """JAX: a jitted step per batch with donated state, optax optimisers."""
 
-import os
 from functools import partial
 from itertools import product
 from typing import Any
@@ -12,7 +11,8 @@ import optax
 from jax import lax
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model, batches
+from frameworks.base import Adapter, Device, Images, Labels, Model, batches
+from frameworks.jax_device import peak_memory_bytes, start_device
 from workloads.initial import Weights
 from workloads.shapes import layer_shapes, padding_amounts
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Network, ReLU, Shape, Workload
@@ -91,15 +91,7 @@ class JaxAdapter(Adapter):
     """The threads follow the process's affinity: JAX has no call for them."""
 
     def __init__(self, *, device: Device, cores: int) -> None:
-        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-        try:
-            self._device = jax.devices(device)[0]
-        except RuntimeError as error:
-            raise DeviceUnavailableError(f"jax.devices({device!r}): {error}") from error
-        jax.config.update("jax_default_device", self._device)
-        # On GPU anything less may be TF32.
-        jax.config.update("jax_default_matmul_precision", "highest")
-        jnp.zeros(1).block_until_ready()
+        self._device = start_device(device)
 
     def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
         """Make the functions and put the weights on the device."""
@@ -156,5 +148,4 @@ class JaxModel(Model):
         jax.block_until_ready(self._state)
 
     def peak_memory_bytes(self) -> int | None:
-        statistics = self._device.memory_stats()
-        return statistics["peak_bytes_in_use"] if statistics else None
+        return peak_memory_bytes(self._device)

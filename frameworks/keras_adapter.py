@@ -1,6 +1,9 @@
 """Keras 3: layers and optimisers of its own, trained by `fit` on TensorFlow, PyTorch or JAX."""
 
 import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -9,9 +12,7 @@ from numpy.typing import NDArray
 
 from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model
 from workloads.initial import Weights
-from workloads.spec import (
-    SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, Optimizer, Padding, Pair, ReLU, Workload,
-)  # fmt: skip
+from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Padding, ReLU, Workload
 
 match keras.config.backend():
     case "tensorflow":
@@ -25,7 +26,7 @@ match keras.config.backend():
 class InfinityPadding2D(keras.layers.Layer):
     """Pads (N, H, W, C) with minus infinity, which no pool ever takes."""
 
-    def __init__(self, padding: tuple[Pair, Pair], name: str) -> None:
+    def __init__(self, padding: Padding, name: str) -> None:
         super().__init__(name=name)
         self._padding = ((0, 0), *padding, (0, 0))
 
@@ -34,7 +35,9 @@ class InfinityPadding2D(keras.layers.Layer):
         return keras.ops.pad(x, self._padding, constant_values=-math.inf)
 
 
-def _window_padding(kind: type[keras.layers.Layer], name: str, padding: Padding) -> tuple[str, list[keras.layers.Layer]]:
+def _window_padding(
+    kind: type[keras.layers.Layer], name: str, padding: Padding
+) -> tuple[str, list[keras.layers.Layer]]:
     """Return the padding that a layer does by itself and, for explicit amounts, the layer that pads before it."""
     if isinstance(padding, str):
         return padding, []
@@ -63,12 +66,12 @@ def _layers(layer: Layer, name: str) -> list[keras.layers.Layer]:
             return [keras.layers.Flatten(name=name)]
 
 
-def _sequential(network: Network) -> keras.Sequential:
-    layers = [part for name, layer in network.named_layers() for part in _layers(layer, name)]
-    return keras.Sequential([keras.Input(network.input_shape), *layers])
+def _sequential(workload: Workload) -> keras.Sequential:
+    layers = [part for name, layer in workload.network.named_layers() for part in _layers(layer, name)]
+    return keras.Sequential([keras.Input(workload.network.input_shape), *layers])
 
 
-def _optimizer(spec: Optimizer) -> keras.optimizers.Optimizer:
+def _optimizer(spec: SGD | Adam) -> keras.optimizers.Optimizer:
     """Keras' own formulas are the spec's: the rate inside the velocity, epsilon outside the bias correction."""
     match spec:
         case SGD(learning_rate=rate, momentum=momentum, decay=decay):
@@ -93,7 +96,29 @@ class Batches(keras.utils.PyDataset):
         return self._images[batch], self._labels[batch]
 
 
-class TensorFlowBackend:
+class Backend(ABC):
+    """What Keras leaves to the framework below it."""
+
+    feed: Callable[[Images, Labels, NDArray[np.int64], int], Any] = Batches
+
+    @abstractmethod
+    def __init__(self, device: Device, cores: int) -> None:
+        """Start the device."""
+
+    @abstractmethod
+    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
+        """Return the loss in training mode and its gradient for each trainable variable."""
+
+    @abstractmethod
+    def synchronize(self, net: keras.Model) -> None:
+        """Return when the device has finished."""
+
+    @abstractmethod
+    def peak_memory_bytes(self) -> int | None:
+        """Return the peak of the framework's allocator on a GPU."""
+
+
+class TensorFlowBackend(Backend):
     """Feeds `fit` by tf.data, which costs less a step here than a PyDataset."""
 
     def __init__(self, device: Device, cores: int) -> None:
@@ -110,13 +135,14 @@ class TensorFlowBackend:
         self._arrays: tuple[Images, Labels] | None = None
 
     def feed(self, images: Images, labels: Labels, order: NDArray[np.int64], batch_size: int) -> Any:
-        """Return the batches, gathered one after another while a step runs; autotuning would stall some epochs."""
+        """Return the batches, gathered while the step before runs; with autotuning some epochs would stall."""
         options = tf.data.Options()
         options.autotune.enabled = False
         with tf.device("CPU:0"):
             x, y = self._host_tensors(images, labels)
             batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-            return batches.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch))).prefetch(2).with_options(options)
+            batches = batches.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch)))
+            return batches.prefetch(2).with_options(options)
 
     def _host_tensors(self, images: Images, labels: Labels) -> tuple[Any, Any]:
         """Return the arrays as tensors, copied only when they are other arrays than in the call before."""
@@ -126,24 +152,19 @@ class TensorFlowBackend:
         return self._tensors
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        """Return the loss in training mode and the gradient of each trainable variable."""
         with tf.GradientTape() as tape:
             value = loss(labels, net(images, training=True))
         return value, tape.gradient(value, [variable.value for variable in net.trainable_variables])
 
     def synchronize(self, net: keras.Model) -> None:
-        """Wait for all devices."""
         tf.test.experimental.sync_devices()
 
     def peak_memory_bytes(self) -> int | None:
-        """Return the peak of TensorFlow's allocator."""
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] if self._gpu else None
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Keras itself takes the first GPU that torch can see, and else the CPU."""
-
-    feed = Batches
 
     def __init__(self, device: Device, cores: int) -> None:
         torch.set_num_threads(cores)
@@ -155,37 +176,33 @@ class TorchBackend:
             torch.backends.cudnn.benchmark = True
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        """Return the loss in training mode and the gradient of each trainable variable."""
         value = loss(labels, net(images, training=True))
         return value, list(torch.autograd.grad(value, [variable.value for variable in net.trainable_variables]))
 
     def synchronize(self, net: keras.Model) -> None:
-        """Wait for the GPU."""
         if self._gpu:
             torch.cuda.synchronize()
 
     def peak_memory_bytes(self) -> int | None:
-        """Return the peak of torch's allocator."""
         return torch.cuda.max_memory_allocated() if self._gpu else None
 
 
-class JaxBackend:
+class JaxBackend(Backend):
     """JAX has no call for its number of threads: it takes the cores the process may use."""
 
-    feed = Batches
-
     def __init__(self, device: Device, cores: int) -> None:
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         try:
             self._device = jax.devices(device)[0]
-        # An AssertionError is what JAX_PLATFORMS=cuda gives where no plug-in for it is installed.
+        # JAX_PLATFORMS=cuda gives a bare AssertionError where no plug-in for it is installed.
         except (RuntimeError, AssertionError) as error:
-            raise DeviceUnavailableError(f"jax.devices({device!r}) failed: {error}") from error
+            raise DeviceUnavailableError(
+                f"jax.devices({device!r}) fails: {str(error) or 'no plug-in for it'}"
+            ) from error
         jax.config.update("jax_default_device", self._device)
         jax.config.update("jax_default_matmul_precision", "highest")
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        """Return the loss in training mode and the gradient of each trainable variable."""
-
         def value(trainable: list[Any], others: list[Any]) -> Any:
             logits, _ = net.stateless_call(trainable, others, images, training=True)
             return loss(labels, logits)
@@ -194,18 +211,14 @@ class JaxBackend:
         return jax.jit(jax.value_and_grad(value))([variable.value for variable in net.trainable_variables], others)
 
     def synchronize(self, net: keras.Model) -> None:
-        """Wait for the variables."""
         jax.block_until_ready([variable.value for variable in (*net.variables, *net.optimizer.variables)])
 
     def peak_memory_bytes(self) -> int | None:
-        """Return the peak of XLA's allocator, which there is on a GPU only."""
         statistics = self._device.memory_stats()
         return statistics["peak_bytes_in_use"] if statistics else None
 
 
-BACKENDS = {"tensorflow": TensorFlowBackend, "torch": TorchBackend, "jax": JaxBackend}
-
-Backend = TensorFlowBackend | TorchBackend | JaxBackend
+BACKENDS: dict[str, type[Backend]] = {"tensorflow": TensorFlowBackend, "torch": TorchBackend, "jax": JaxBackend}
 
 
 class KerasAdapter(Adapter):
@@ -219,7 +232,7 @@ class KerasAdapter(Adapter):
             )
         keras.config.set_dtype_policy("float32")
         keras.config.set_image_data_format("channels_last")
-        self._backend: Backend = BACKENDS[backend](device, cores)
+        self._backend = BACKENDS[backend](device, cores)
         keras.ops.zeros(1)
 
     def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
@@ -234,8 +247,10 @@ class KerasModel(Model):
         keras.utils.set_random_seed(seed)
         self._backend = backend
         self._batch_size = workload.batch_size
-        self._net = _sequential(workload.network)
-        self._names = [f"{layer.name}/{variable.name}" for layer in self._net.layers for variable in layer.trainable_variables]
+        self._net = _sequential(workload)
+        self._names = [
+            f"{layer.name}/{variable.name}" for layer in self._net.layers for variable in layer.trainable_variables
+        ]
         for name, variable in zip(self._names, self._net.trainable_variables, strict=True):
             variable.assign(weights[name])
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -14,7 +14,7 @@ from workloads.shapes import layer_shapes, padding_amounts
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, ReLU, Shape, Workload
 
 QUEUED_STEPS = 4
-"""How far Python may run ahead of the engine, which would otherwise hold the batches of a whole epoch."""
+"""How far Python may run ahead of the engine; without a limit the waiting batches grow with the epoch."""
 
 
 class Transpose(nn.HybridBlock):

@@ -7,11 +7,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model
+from frameworks.base import Adapter, Device, Images, Labels, Model
+from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, start_device, synchronize
 from workloads.initial import Weights
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Padding, ReLU, Workload
-
-HOST = "CPU:0"
 
 Tensors = dict[str, tf.Tensor]
 
@@ -50,19 +49,8 @@ class TensorFlowAdapter(Adapter):
     """Grappler and oneDNN or cuDNN kernels, or with the step compiled by XLA."""
 
     def __init__(self, *, device: Device, cores: int, jit_compile: bool = False) -> None:
-        tf.config.threading.set_intra_op_parallelism_threads(cores)
-        tf.config.threading.set_inter_op_parallelism_threads(cores)
-        gpus = tf.config.list_physical_devices("GPU")[:1] if device == "gpu" else []
-        if device == "gpu" and not gpus:
-            raise DeviceUnavailableError("tf.config.list_physical_devices('GPU') is empty")
-        tf.config.set_visible_devices(gpus, "GPU")
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-        self._device = "GPU:0" if gpus else HOST
+        self._device = start_device(device, cores)
         self._jit_compile = jit_compile
-        with tf.device(self._device):
-            tf.zeros(1)
 
     def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
         """Put the weights into variables; functions are traced when they are first called."""
@@ -82,7 +70,7 @@ class TensorFlowModel(Model):
             self._weights = {name: tf.Variable(weight) for name, weight in weights.items()}
             self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()))
         self._updates = 0
-        self._arrays: tuple[Images, Labels] | None = None
+        self._host_tensors = HostTensors()
 
         images = tf.TensorSpec((None, *workload.network.input_shape), tf.float32)
         labels, order = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int64)
@@ -148,24 +136,17 @@ class TensorFlowModel(Model):
         first, count = self._updates, math.ceil(len(order) / self._batch_size)
         self._updates += count
         with tf.device(HOST):
-            arrays = self._host_tensors(images, labels)
+            arrays = self._host_tensors.convert(images, labels)
             return float(self._train(*arrays, order, self._optimizer.rates(first, count), first))
-
-    def _host_tensors(self, images: Images, labels: Labels) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the arrays as tensors, copied only when they are other arrays than in the call before."""
-        if self._arrays is None or self._arrays[0] is not images or self._arrays[1] is not labels:
-            self._arrays = images, labels
-            self._tensors = tf.constant(images), tf.constant(labels)
-        return self._tensors
 
     def weights(self) -> Weights:
         return {name: variable.numpy() for name, variable in self._weights.items()}
 
     def synchronize(self) -> None:
-        tf.test.experimental.sync_devices()
+        synchronize()
 
     def peak_memory_bytes(self) -> int | None:
-        return None if self._device == HOST else tf.config.experimental.get_memory_info(self._device)["peak"]
+        return peak_memory_bytes(self._device)
 
 
 class Optimizer:

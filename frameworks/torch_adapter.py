@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model
+from frameworks.base import Adapter, Device, Images, Labels, Model
+from frameworks.torch_device import peak_memory_bytes, start_device, synchronize
 from workloads.initial import Weights
 from workloads.shapes import layer_shapes, padding_amounts
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, ReLU, Shape, Workload
@@ -69,15 +70,8 @@ class TorchAdapter(Adapter):
     """Eager, or with the loss compiled by torch.compile."""
 
     def __init__(self, *, device: Device, cores: int, compiled: bool = False) -> None:
-        torch.set_num_threads(cores)
-        if device == "gpu":
-            if not torch.cuda.is_available():
-                raise DeviceUnavailableError("torch.cuda.is_available() is False")
-            torch.backends.cudnn.allow_tf32 = False
-            torch.backends.cudnn.benchmark = True
-        self._device = torch.device("cuda" if device == "gpu" else "cpu")
+        self._device = start_device(device, cores)
         self._compiled = compiled
-        torch.zeros(1, device=self._device)
 
     def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
         """Make the modules and copy the weights into them."""
@@ -146,11 +140,10 @@ class TorchModel(Model):
         }
 
     def synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(self._device)
 
     def peak_memory_bytes(self) -> int | None:
-        return torch.cuda.max_memory_allocated() if self._device.type == "cuda" else None
+        return peak_memory_bytes(self._device)
 
 
 class Optimizer:

@@ -74,7 +74,8 @@ def _uv(arguments: list[str], show: Callable[[str], None]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line.strip())
-            show(line.rstrip())
+            if not line.startswith(" + "):
+                show(line.rstrip())
     if process.returncode:
         last = " ".join(lines[-5:]) or "it printed nothing"
         raise EnvironmentFailedError(f"uv {' '.join(arguments[:2])} ended with {process.returncode}: {last}")

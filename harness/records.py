@@ -52,9 +52,10 @@ class Record:
 
 
 def adapter_fingerprint(tool: str) -> str:
-    """SHA-256 of the source of a tool's adapter."""
-    module = TOOLS[tool].adapter.split(":")[0]
-    return file_sha256(PROJECT / "frameworks" / f"{module}.py")
+    """SHA-256 of the source of a tool's adapter and of the device modules that adapters share."""
+    folder = PROJECT / "frameworks"
+    sources = [folder / f"{TOOLS[tool].adapter.split(':')[0]}.py", *sorted(folder.glob("*_device.py"))]
+    return fingerprint([file_sha256(source) for source in sources])
 
 
 def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:

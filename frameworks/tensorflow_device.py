@@ -1,0 +1,49 @@
+"""TensorFlow's device, for the adapters that run on it: threads, memory that grows, IEEE float32."""
+
+import tensorflow as tf
+
+from frameworks.base import Device, DeviceUnavailableError, Images, Labels
+
+HOST = "CPU:0"
+
+
+def start_device(device: Device, cores: int) -> str:
+    """Start the CPU or the first GPU and return TensorFlow's name for it."""
+    tf.config.threading.set_intra_op_parallelism_threads(cores)
+    tf.config.threading.set_inter_op_parallelism_threads(cores)
+    gpus = tf.config.list_physical_devices("GPU")[:1] if device == "gpu" else []
+    if device == "gpu" and not gpus:
+        raise DeviceUnavailableError("tf.config.list_physical_devices('GPU') is empty")
+    tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    name = "GPU:0" if gpus else HOST
+    with tf.device(name):
+        tf.zeros(1)
+    return name
+
+
+def synchronize() -> None:
+    """Wait for all devices."""
+    tf.test.experimental.sync_devices()
+
+
+def peak_memory_bytes(name: str) -> int | None:
+    """Return the peak of TensorFlow's allocator on a GPU."""
+    return None if name == HOST else tf.config.experimental.get_memory_info(name)["peak"]
+
+
+class HostTensors:
+    """Keeps the training arrays as tensors in host memory from one call to the next."""
+
+    def __init__(self) -> None:
+        self._arrays: tuple[Images, Labels] | None = None
+
+    def convert(self, images: Images, labels: Labels) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the arrays as tensors, copied only when they are other arrays than in the call before."""
+        if self._arrays is None or self._arrays[0] is not images or self._arrays[1] is not labels:
+            self._arrays = images, labels
+            with tf.device(HOST):
+                self._tensors = tf.constant(images), tf.constant(labels)
+        return self._tensors
