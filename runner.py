@@ -1,16 +1,19 @@
 """The only door: reads the command line and hands over to the harness."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 from harness.doctor import examine
 from harness.host import available_cores, describe_host
 from harness.places import PROJECT
-from harness.plan import load_matrix, mark_unavailable, select
+from harness.plan import load_matrix, mark_unavailable, repeat_cells, select
 from harness.records import ABSENT, Record, read_records, write_whole
 from harness.session import Planned, plan_session, run_session
 from harness.tables import render_markdown
@@ -20,11 +23,8 @@ from workloads.errors import UserError
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; argparse ends the program with code 2 for what it does not know."""
-    results = argparse.ArgumentParser(add_help=False)
-    results.add_argument("--results", type=Path, default=PROJECT / "results", help="folder of records and tables")
-    parser = argparse.ArgumentParser(
-        description="Train the very same net in every framework and compare.", parents=[results]
-    )
+    parser = argparse.ArgumentParser(description="Train the very same net in every framework and compare.")
+    parser.add_argument("--results", type=Path, default=PROJECT / "results", help="folder of records and tables")
     parser.add_argument("--matrix", type=Path, default=PROJECT / "matrix.yaml", help="what to run (%(default)s)")
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=VALUE,...", help="run a part, e.g. tool=torch,jax"
@@ -34,24 +34,39 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
     parser.add_argument("--strict", action="store_true", help="exit code 1 for cells that are not to be had here, too")
     commands = parser.add_subparsers(dest="command", metavar="")
-    commands.add_parser("report", parents=[results], help="write the tables again, from the records")
+    report = commands.add_parser("report", help="write the tables again, from the records")
+    report.add_argument("--results", type=Path, default=argparse.SUPPRESS, help="folder of records and tables")
     commands.add_parser("doctor", help="say which tools, devices and data sets are here")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if chosen.command:
+        of_a_run = [name for name in vars(chosen) if name not in ("command", "results")]
+        for name in [*of_a_run, *(["results"] if chosen.command == "doctor" else [])]:
+            if getattr(chosen, name) != parser.get_default(name):
+                parser.error(f"--{name} does not go with {chosen.command}")
+    return chosen
 
 
 def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
     """Fill the matrix and print its tables; exit code 1 if a cell failed."""
     host = describe_host()
-    cells = select(load_matrix(arguments.matrix, repeats=arguments.repeats), arguments.only)
+    cells = select(load_matrix(arguments.matrix), arguments.only)
+    if arguments.repeats is not None:
+        cells = repeat_cells(cells, arguments.repeats, "--repeats")
     cells = mark_unavailable(cells, cores=len(available_cores()), no_gpu=host["no_gpu"])
     planned = plan_session(cells, host, read_records(arguments.results), fresh=arguments.fresh)
     if arguments.plan:
         print_plan(planned)
         return 0
-    with SessionView(planned, console) as view:
-        contents = run_session(planned, host, arguments.results, view)
+    contents: list[dict[str, Any]] = []
+    try:
+        with SessionView(planned, console) as view:
+            for content in run_session(planned, host, arguments.results, view):
+                contents.append(content)
+    finally:
+        if contents:
+            report = write_report(arguments.results)
     print(render_markdown([Record(content=content) for content in contents]))
-    print(f"written: {write_report(arguments.results)}")
+    print(f"written: {report}")
     allowed = {"ok"} if arguments.strict else {"ok", *ABSENT}
     return 0 if all(content["status"] in allowed for content in contents) else 1
 
@@ -70,15 +85,23 @@ def print_plan(planned: Sequence[Planned]) -> None:
 
 def write_report(results: Path) -> Path:
     """Write the tables of all records in a results folder and return their path."""
+    if not results.is_dir():
+        raise UserError(f"results {results} is no folder; accepted: a folder of records. Name it with --results.")
     path = results / "README.md"
     write_whole(path, render_markdown(read_records(results)))
     return path
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command. What a user can mend is said in one message on standard error, with exit code 2."""
     chosen = parse_arguments(arguments)
     console = Console()
+    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, _interrupt)
     try:
         match chosen.command:
             case "report":

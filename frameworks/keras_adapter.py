@@ -1,7 +1,6 @@
 """Keras 3: layers and optimisers of its own, trained by `fit` on TensorFlow, PyTorch or JAX."""
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,17 +9,23 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model
+from frameworks.base import Adapter, Device, Images, Labels, Model
 from workloads.initial import Weights
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Padding, ReLU, Workload
 
 match keras.config.backend():
     case "tensorflow":
         import tensorflow as tf
+
+        from frameworks import tensorflow_device
     case "torch":
         import torch
+
+        from frameworks import torch_device
     case "jax":
         import jax
+
+        from frameworks import jax_device
 
 
 class InfinityPadding2D(keras.layers.Layer):
@@ -122,34 +127,18 @@ class TensorFlowBackend(Backend):
     """Feeds `fit` by tf.data, which costs less a step here than a PyDataset."""
 
     def __init__(self, device: Device, cores: int) -> None:
-        tf.config.threading.set_intra_op_parallelism_threads(cores)
-        tf.config.threading.set_inter_op_parallelism_threads(cores)
-        gpus = tf.config.list_physical_devices("GPU")[:1] if device == "gpu" else []
-        if device == "gpu" and not gpus:
-            raise DeviceUnavailableError("tf.config.list_physical_devices('GPU') is empty")
-        tf.config.set_visible_devices(gpus, "GPU")
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-        self._gpu = bool(gpus)
-        self._arrays: tuple[Images, Labels] | None = None
+        self._device = tensorflow_device.start_device(device, cores)
+        self._host_tensors = tensorflow_device.HostTensors()
 
     def feed(self, images: Images, labels: Labels, order: NDArray[np.int64], batch_size: int) -> Any:
         """Return the batches, gathered while the step before runs; with autotuning some epochs would stall."""
         options = tf.data.Options()
         options.autotune.enabled = False
-        with tf.device("CPU:0"):
-            x, y = self._host_tensors(images, labels)
+        x, y = self._host_tensors.convert(images, labels)
+        with tf.device(tensorflow_device.HOST):
             batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
             batches = batches.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch)))
             return batches.prefetch(2).with_options(options)
-
-    def _host_tensors(self, images: Images, labels: Labels) -> tuple[Any, Any]:
-        """Return the arrays as tensors, copied only when they are other arrays than in the call before."""
-        if self._arrays is None or self._arrays[0] is not images or self._arrays[1] is not labels:
-            self._arrays = images, labels
-            self._tensors = tf.constant(images), tf.constant(labels)
-        return self._tensors
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
         with tf.GradientTape() as tape:
@@ -157,50 +146,34 @@ class TensorFlowBackend(Backend):
         return value, tape.gradient(value, [variable.value for variable in net.trainable_variables])
 
     def synchronize(self, net: keras.Model) -> None:
-        tf.test.experimental.sync_devices()
+        tensorflow_device.synchronize()
 
     def peak_memory_bytes(self) -> int | None:
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"] if self._gpu else None
+        return tensorflow_device.peak_memory_bytes(self._device)
 
 
 class TorchBackend(Backend):
     """Keras itself takes the first GPU that torch can see, and else the CPU."""
 
     def __init__(self, device: Device, cores: int) -> None:
-        torch.set_num_threads(cores)
-        self._gpu = device == "gpu"
-        if self._gpu:
-            if not torch.cuda.is_available():
-                raise DeviceUnavailableError("torch.cuda.is_available() is False")
-            torch.backends.cudnn.allow_tf32 = False
-            torch.backends.cudnn.benchmark = True
+        self._device = torch_device.start_device(device, cores)
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
         value = loss(labels, net(images, training=True))
         return value, list(torch.autograd.grad(value, [variable.value for variable in net.trainable_variables]))
 
     def synchronize(self, net: keras.Model) -> None:
-        if self._gpu:
-            torch.cuda.synchronize()
+        torch_device.synchronize(self._device)
 
     def peak_memory_bytes(self) -> int | None:
-        return torch.cuda.max_memory_allocated() if self._gpu else None
+        return torch_device.peak_memory_bytes(self._device)
 
 
 class JaxBackend(Backend):
-    """JAX has no call for its number of threads: it takes the cores the process may use."""
+    """Its threads follow the affinity, so `cores` has nothing to set."""
 
     def __init__(self, device: Device, cores: int) -> None:
-        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-        try:
-            self._device = jax.devices(device)[0]
-        # JAX_PLATFORMS=cuda gives a bare AssertionError where no plug-in for it is installed.
-        except (RuntimeError, AssertionError) as error:
-            raise DeviceUnavailableError(
-                f"jax.devices({device!r}) fails: {str(error) or 'no plug-in for it'}"
-            ) from error
-        jax.config.update("jax_default_device", self._device)
-        jax.config.update("jax_default_matmul_precision", "highest")
+        self._device = jax_device.start_device(device)
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
         def value(trainable: list[Any], others: list[Any]) -> Any:
@@ -214,8 +187,7 @@ class JaxBackend(Backend):
         jax.block_until_ready([variable.value for variable in (*net.variables, *net.optimizer.variables)])
 
     def peak_memory_bytes(self) -> int | None:
-        statistics = self._device.memory_stats()
-        return statistics["peak_bytes_in_use"] if statistics else None
+        return jax_device.peak_memory_bytes(self._device)
 
 
 BACKENDS: dict[str, type[Backend]] = {"tensorflow": TensorFlowBackend, "torch": TorchBackend, "jax": JaxBackend}
@@ -233,7 +205,6 @@ class KerasAdapter(Adapter):
         keras.config.set_dtype_policy("float32")
         keras.config.set_image_data_format("channels_last")
         self._backend = BACKENDS[backend](device, cores)
-        keras.ops.zeros(1)
 
     def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
         """Make the layers and assign the weights to their variables."""

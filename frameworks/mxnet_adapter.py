@@ -55,7 +55,8 @@ def _explicit_padding(size: Shape, layer: Any, window: Any, value: float) -> tup
     """Return the symmetric padding a layer can do by itself, or 0 and the block that must pad before it."""
     amounts = padding_amounts((size[0], size[1]), window, layer.strides, layer.padding)
     (top, bottom), (left, right) = amounts
-    if top == bottom and left == right:
+    by_itself = value == 0 or (2 * top <= window[0] and 2 * left <= window[1])
+    if top == bottom and left == right and by_itself:
         return (top, left), []
     return 0, [Pad(amounts, value)]
 

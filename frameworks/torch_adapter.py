@@ -27,7 +27,8 @@ def _explicit_padding(
 ) -> tuple[Any, list[nn.Module]]:
     """Return the symmetric padding a layer can do by itself, or 0 and the module that must pad before it."""
     (top, bottom), (left, right) = padding_amounts((size[0], size[1]), window, strides, padding)
-    if top == bottom and left == right:
+    by_itself = value == 0 or (2 * top <= window[0] and 2 * left <= window[1])
+    if top == bottom and left == right and by_itself:
         return (top, left), []
     return 0, [nn.ConstantPad2d((left, right, top, bottom), value)]
 

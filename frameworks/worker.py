@@ -11,7 +11,9 @@ import json
 import os
 import platform
 import resource
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -28,7 +30,10 @@ from workloads.datasets import Split, load_split
 from workloads.initial import arrays_fingerprint, epoch_order, initial_weights
 from workloads.spec import Workload, from_json
 
-OUT_OF_MEMORY_MARKS = ("out of memory", "resource_exhausted", "resource exhausted", "can't allocate memory")
+OUT_OF_MEMORY_MARKS = (
+    "out of memory", "resource_exhausted", "resource exhausted", "can't allocate memory", "cannot allocate memory",
+    "failed to allocate", "bad_alloc",
+)  # fmt: skip
 
 
 class StoppedError(Exception):
@@ -118,6 +123,9 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
         raise StoppedError("unsupported", reason)
     with clock.stage("data"):
         data = load_split(Path(job["data"]), workload.data)
+        # The first epoch is not to pay for reading the files.
+        for array in vars(data).values():
+            array.sum()
     weights = initial_weights(workload.network, job["seed"])
     orders = [epoch_order(len(data.train_labels), job["seed"], epoch) for epoch in range(workload.epochs)]
     with clock.stage("build"):
@@ -129,9 +137,12 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
     with clock.stage("evaluate"):
         logits = model.forward(data.test_images)
         model.synchronize()
+    judged = judge(logits, data.test_labels)
+    if not np.isfinite(judged["loss"]):
+        raise StoppedError("diverged", f"the loss on the test set is {judged['loss']}")
     clock.send(
         "result",
-        **judge(logits, data.test_labels),
+        **judged,
         process_s=time.process_time(),
         peak_memory_bytes=model.peak_memory_bytes(),
         rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
@@ -144,7 +155,7 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
 
 def installed_packages() -> dict[str, str]:
     """Return the version of every package in this interpreter, by name."""
-    found = {item.metadata["Name"]: item.version for item in importlib.metadata.distributions()}
+    found = {str(item.metadata["Name"]): str(item.version) for item in importlib.metadata.distributions()}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
@@ -158,13 +169,23 @@ def describe_failure(error: BaseException) -> tuple[str, str]:
     return "failed", reason
 
 
+def end_with_parent() -> None:
+    """Wait until the parent's end of standard input closes, as it does when the parent dies, and end the group."""
+    os.read(sys.stdin.fileno(), 1)
+    os.killpg(0, signal.SIGKILL)
+
+
 def main() -> int:
-    """Run the job on standard input; exit code 0 whenever an outcome was sent."""
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as events:
+    """Run the job on the first line of standard input; exit code 0 whenever an outcome was sent."""
+    events_fd = int(sys.argv[1])
+    os.set_inheritable(events_fd, False)
+    with os.fdopen(events_fd, "w", encoding="utf-8") as events:
         clock = Clock(events)
         clock.send("started")
         try:
-            run_job(json.load(sys.stdin), clock)
+            job = json.loads(sys.stdin.readline())
+            threading.Thread(target=end_with_parent, daemon=True).start()
+            run_job(job, clock)
         except Exception as error:
             traceback.print_exc()
             status, reason = describe_failure(error)

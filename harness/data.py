@@ -34,10 +34,15 @@ LARGEST_PIXEL = {"digits": 16, "mnist": 255, "cifar10": 255, "synthetic": 1}
 
 
 def find_files(source: str) -> Path | None:
-    """Return the folder that holds a published data set's files, or None if it must be downloaded."""
+    """Return the folder that holds a published data set's files, or None if it must be downloaded.
+
+    Raises UserError if SAMENET_DATA is no folder.
+    """
     published = PUBLISHED_FILES[source]
     given = samenet_data()
-    places = [samenet_home() / "downloads", *([given] if given else [])][::-1]
+    if given and not given.is_dir():
+        raise UserError(f"SAMENET_DATA is {given}, which is no folder; accepted: a folder of data sets. Correct it.")
+    places = [*([given] if given else []), samenet_home() / "downloads"]
     return next((place / published.folder for place in places if (place / published.folder).is_dir()), None)
 
 
@@ -53,6 +58,8 @@ def download(source: str) -> Path:
     try:
         for name, sha256 in [published.archive] if published.archive else published.files.items():
             _fetch(published.mirrors, name, sha256, partial, folder)
+        if published.archive:
+            (partial / published.archive[0]).unlink()
         missing = [name for name in published.files if not (partial / name).is_file()]
         if missing:
             raise UserError(f"the download of {source} lacks {', '.join(missing)}. {how_to_get(folder)}")
@@ -104,18 +111,33 @@ def prepare(data: DataSet) -> tuple[Path, dict[str, Any]]:
     The facts are `fingerprint` (SHA-256 of the scaled arrays) and `unverified` (files that are whole but not known to
     be the published bytes). Raises UserError for files that are missing or broken.
     """
-    name, files = _identify(data)
+    try:
+        return _prepare(data)
+    except OSError as error:
+        raise UserError(
+            f"data {data.source} cannot be prepared below {samenet_home()} ({error}). Free some space, make the folder "
+            "writable, or name another in SAMENET_HOME, and start again."
+        ) from error
+
+
+def _prepare(data: DataSet) -> tuple[Path, dict[str, Any]]:
+    with _lock(samenet_home() / "downloads" / f"{data.source}.lock"):
+        name, files = _identify(data)
     folder = samenet_home() / "data" / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{name}.lock"):
+    with _lock(folder.parent / f"{name}.lock"):
         if not folder.is_dir():
             arrays = _read_arrays(data, files)
             for part in ("train", "test"):
                 arrays[f"{part}_images"] = scale(arrays[f"{part}_images"], data.scaling, LARGEST_PIXEL[data.source])
                 arrays[f"{part}_labels"] = arrays[f"{part}_labels"].astype(np.int32)
-            write_prepared(folder, arrays, {"unverified": _unverified(data, files)})
+            write_prepared(folder, arrays, {"unverified": doubtful_files(data.source, files) if files else []})
     facts: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
     return folder, facts
+
+
+def _lock(path: Path) -> FileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
 
 
 def _read_arrays(data: DataSet, files: Path | None) -> Arrays:
@@ -124,7 +146,6 @@ def _read_arrays(data: DataSet, files: Path | None) -> Arrays:
     return _load_digits() if data.source == "digits" else made_up(data)
 
 
-def _unverified(data: DataSet, files: Path | None) -> list[str]:
-    if files is None or (files / VERIFIED).is_file():
-        return []
-    return unverified_files(data.source, files)
+def doubtful_files(source: str, folder: Path) -> list[str]:
+    """Name the files that are not known to be the published bytes; a download was checked when it came."""
+    return [] if (folder / VERIFIED).is_file() else unverified_files(source, folder)

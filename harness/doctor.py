@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from frameworks import TOOLS
-from harness.data import find_files
+from harness.data import doubtful_files, find_files
 from harness.environments import environment_folder, find_environment, python_of, requirements_of
 from harness.host import describe_host
 from harness.places import samenet_data, samenet_home
-from workloads.datasets import PUBLISHED_FILES, unverified_files
+from workloads.datasets import PUBLISHED_FILES
 
 
 def examine() -> Iterator[str]:
@@ -36,7 +36,7 @@ def _examine_tools() -> Iterator[str]:
                 state = f"here: environment {environment_folder(requirements, python_of(name)).name}"
             else:
                 state = f"not installed yet: the first run makes it from requirements/{requirements.name}"
-            yield f"tool {name} on {device}: {state}"
+            yield f"tool {name} ({tool.label}) on {device}: {state}"
 
 
 def _examine_data() -> Iterator[str]:
@@ -50,6 +50,6 @@ def _examine_data() -> Iterator[str]:
         if missing:
             yield f"data {source}: {folder} lacks {', '.join(missing)}; add them, or remove the folder"
         else:
-            doubtful = unverified_files(source, folder)
+            doubtful = doubtful_files(source, folder)
             note = f"not known to be the published bytes: {', '.join(doubtful)}" if doubtful else "the published bytes"
             yield f"data {source}: {folder}, {note}"

@@ -42,7 +42,8 @@ def environment_folder(requirements: Path, python: str) -> Path:
 def find_environment(requirements: Path, python: str) -> Path | None:
     """Return the interpreter of a complete environment, or None."""
     folder = environment_folder(requirements, python)
-    return folder / "bin" / "python" if (folder / COMPLETE).is_file() else None
+    python_path = folder / "bin" / "python"
+    return python_path if (folder / COMPLETE).is_file() and python_path.is_file() else None
 
 
 def ensure_environment(requirements: Path, python: str, show: Callable[[str], None]) -> Path:
@@ -50,7 +51,13 @@ def ensure_environment(requirements: Path, python: str, show: Callable[[str], No
 
     `show` is given uv's progress line by line. Raises EnvironmentFailedError with uv's last words.
     """
-    folder = environment_folder(requirements, python)
+    try:
+        return _ensure(environment_folder(requirements, python), requirements, python, show)
+    except OSError as error:
+        raise EnvironmentFailedError(f"{samenet_home()} cannot be written: {error.strerror}") from error
+
+
+def _ensure(folder: Path, requirements: Path, python: str, show: Callable[[str], None]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f"{folder.name}.lock"):
         found = find_environment(requirements, python)
@@ -72,10 +79,14 @@ def _uv(arguments: list[str], show: Callable[[str], None]) -> None:
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.strip())
-            if not line.startswith(" + "):
-                show(line.rstrip())
+        try:
+            for line in process.stdout:
+                lines.append(line.strip())
+                if not line.startswith(" + "):
+                    show(line.rstrip())
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode:
         last = " ".join(lines[-5:]) or "it printed nothing"
         raise EnvironmentFailedError(f"uv {' '.join(arguments[:2])} ended with {process.returncode}: {last}")

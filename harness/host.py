@@ -16,8 +16,15 @@ def available_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def visible_gpu() -> str:
+    """Return the one GPU that cells use: the first of CUDA_VISIBLE_DEVICES, or `0` in the order of the PCI bus."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+
+
 def find_gpus() -> tuple[list[dict[str, Any]], str | None]:
     """Return each NVIDIA GPU's name and memory, or an empty list and why there is none."""
+    if visible_gpu() in ("", "-1"):
+        return [], "CUDA_VISIBLE_DEVICES hides every GPU"
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

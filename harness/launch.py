@@ -16,7 +16,7 @@ from typing import Any
 
 from frameworks import TOOLS
 from frameworks.base import Device
-from harness.host import available_cores
+from harness.host import available_cores, visible_gpu
 from harness.places import PROJECT
 from harness.plan import Cell
 from harness.telemetry import GpuWatch
@@ -28,6 +28,17 @@ PASSED_ON = (
 """The environment variables a worker gets from the runner's; all others are stated in `child_environment`."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 LOG_LINES = 20
+JOIN_S = 2.0
+"""How long to wait for a thread that reads a pipe which a runaway grandchild may hold open for ever."""
+EVENT_FIELDS: dict[str, set[str]] = {
+    "started": set(),
+    "training": set(),
+    "stage": {"stage", "wall_s", "process_s"},
+    "epoch": {"epoch", "samples", "loss", "wall_s", "process_s"},
+    "result": {"error_rate", "loss", "process_s", "rss_bytes", "peak_memory_bytes", "python", "packages"},
+    "failure": {"status", "reason"},
+}
+"""The events of a worker and what each must hold besides `at`."""
 
 Event = dict[str, Any]
 
@@ -47,12 +58,19 @@ class Outcome:
     gpu_pct: float | None
 
 
+def without_worker(status: str, reason: str) -> Outcome:
+    """Return the outcome of a cell for which no worker was started."""
+    return Outcome(status=status, reason=reason, events=[], log=[], total_s=None, gpu_pct=None)
+
+
 def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> dict[str, str]:
     """Return the whole environment of a worker; compile caches and settings of frameworks start empty in `scratch`."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environment |= dict.fromkeys(THREAD_VARIABLES, str(cores))
     environment |= {
-        "CUDA_VISIBLE_DEVICES": "0" if device == "gpu" else "-1",
+        "CUDA_CACHE_PATH": str(scratch / "cuda"),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": visible_gpu() if device == "gpu" else "-1",
         "JAX_PLATFORMS": "cuda" if device == "gpu" else "cpu",
         "KERAS_HOME": str(scratch / "keras"),
         "PYTHONUNBUFFERED": "1",
@@ -78,22 +96,29 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samenet-", ignore_cleanup_errors=True)))
         log = stack.enter_context((scratch / "log").open("w+", encoding="utf-8", errors="replace"))
-        watch = stack.enter_context(GpuWatch(0)) if cell.device == "gpu" and cell.tool != "null" else None
+        watch = stack.enter_context(GpuWatch(visible_gpu())) if cell.device == "gpu" else None
         read_end, write_end = os.pipe()
         started = time.monotonic()
-        with _affinity(cores):
-            process = subprocess.Popen(
-                [python, "-m", "frameworks.worker", str(write_end)],
-                cwd=PROJECT,
-                env=child_environment(cell.tool, cell.device, cores, scratch),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[write_end],
-                start_new_session=True,
-            )
-        os.close(write_end)
-        lines, ended = _follow(process, json.dumps(job).encode(), read_end, started + cell.time_limit_s, on_event)
+        try:
+            with _affinity(cores):
+                process = subprocess.Popen(
+                    [python, "-m", "frameworks.worker", str(write_end)],
+                    cwd=PROJECT,
+                    env=child_environment(cell.tool, cell.device, cores, scratch),
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[write_end],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            os.close(read_end)
+            return without_worker("failed", f"{python} cannot be started: {error.strerror}")
+        finally:
+            os.close(write_end)
+        lines, ended = _follow(
+            process, json.dumps(job).encode() + b"\n", read_end, started + cell.time_limit_s, on_event
+        )
         log.seek(0)
         log_lines = log.read().splitlines()[-LOG_LINES:]
     events, bad_line = _parse(lines)
@@ -136,10 +161,11 @@ def _follow(
         thread.start()
     lines: list[str] = []
     ended: float | None = None
+    assert process.stdin is not None
     try:
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), process.stdin:
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.write(job)
+            process.stdin.flush()
         while ended is None:
             item = inbox.get(timeout=max(deadline - time.monotonic(), 0))
             if isinstance(item, float):
@@ -152,8 +178,10 @@ def _follow(
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         for thread in threads:
-            thread.join()
+            thread.join(JOIN_S)
     while not inbox.empty():
         item = inbox.get()
         if isinstance(item, str):
@@ -169,14 +197,17 @@ def _pass_on(line: str, on_event: Callable[[Event], None]) -> None:
 
 
 def _parse(lines: list[str]) -> tuple[list[Event], str | None]:
-    """Return the events and the first line that is none."""
+    """Return the events and the first line that is none; a last line that was cut off does not count."""
     events: list[Event] = []
     for line in lines:
+        if not line.endswith("\n"):
+            continue
         try:
             event = json.loads(line)
-        except ValueError:
+            fields = EVENT_FIELDS[event["event"]]
+        except (ValueError, TypeError, KeyError):
             return events, line
-        if not isinstance(event, dict) or not {"event", "at"} <= event.keys():
+        if not {"at", *fields} <= event.keys():
             return events, line
         events.append(event)
     return events, None

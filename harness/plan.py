@@ -1,6 +1,7 @@
-"""From matrix.yaml to ordered cells, each to run or not with a reason. Pure: nothing is started or looked up here."""
+"""From matrix.yaml to ordered cells, each to run or not with a reason. Nothing is started here."""
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -46,7 +47,7 @@ class Cell:
         return {
             "tool": self.tool,
             "device": self.device,
-            "cores": self.cores,
+            "cores": self.cores or "all",
             "model": self.workload.name,
             "batch_size": self.workload.batch_size,
             "precision": self.precision,
@@ -55,26 +56,25 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Name the cell for people, e.g. `torch · cpu · mnist-mlp units=64`."""
-        device = self.device if self.cores is None else f"{self.device} {self.cores} cores"
+        """Name the cell for people, e.g. `torch · cpu · mnist-mlp units=64 · batch 128`."""
+        device = self.device if self.cores is None else f"{self.device} with {self.cores} of its cores"
         repeat = f" · repeat {self.repeat + 1}" if self.repeat else ""
-        return f"{self.tool} · {device} · {self.workload.label}{repeat}"
+        return f"{self.tool} · {device} · {self.workload.label} · batch {self.workload.batch_size}{repeat}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Common:
     """What all cells of a matrix share."""
 
-    repeats: int
     seed: int
     time_limit_s: float
     environments: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_matrix(path: Path, *, repeats: int | None = None) -> list[Cell]:
+def load_matrix(path: Path) -> list[Cell]:
     """Return the cells a matrix file spans, in the order of running: whole rounds, so that drift hits all tools alike.
 
-    `repeats` overrides the file's. Raises UserError for anything it does not know.
+    Raises UserError for anything it does not know.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -87,14 +87,13 @@ def load_matrix(path: Path, *, repeats: int | None = None) -> list[Cell]:
     for key in content:
         if key not in KEYS:
             raise unknown("key", key, KEYS, where=str(path))
-    return _span(content if repeats is None else content | {"repeats": repeats})
+    return _span(content)
 
 
 def _span(content: dict[str, Any]) -> list[Cell]:
     common = _Common(
-        repeats=_whole(content.get("repeats", 1), "repeats", least=1),
-        seed=_whole(content.get("seed", 0), "seed", least=0),
-        time_limit_s=_whole(content.get("time_limit_s", 3600), "time_limit_s", least=1),
+        seed=_whole(content.get("seed", 0), "seed", least=0, most=2**32 - 1),
+        time_limit_s=_whole(content.get("time_limit_s", 3600), "time_limit_s", least=1, most=10**8),
         environments=_environments(content.get("environments", "managed")),
     )
     tools = [_known("tool", tool, TOOLS, f"tools[{i}]") for i, tool in enumerate(_list(content, "tools"))]
@@ -104,18 +103,24 @@ def _span(content: dict[str, Any]) -> list[Cell]:
     if sizes is not None:
         sizes = [_whole(size, f"batch_sizes[{i}]", least=1) for i, size in enumerate(_list(content, "batch_sizes"))]
         models = [replace(model, batch_size=size) for model in models for size in sizes]
-    precisions = content.get("precisions", list(PRECISIONS))
-    precisions = [_known("precision", p, PRECISIONS, f"precisions[{i}]") for i, p in enumerate(_as_list(precisions))]
+    chosen = _as_list(content.get("precisions", list(PRECISIONS)), "precisions")
+    precisions = [_known("precision", value, PRECISIONS, f"precisions[{i}]") for i, value in enumerate(chosen)]
     cells = [
         _cell(common, tool, device, cores, model, precision)
         for model, (device, cores), precision, tool in itertools.product(models, devices, precisions, tools)
     ]
-    cells = _exclude(cells, _as_list(content.get("exclude", [])))
-    cells += _include(common, _as_list(content.get("include", [])))
+    cells = _exclude(cells, _rules(content, "exclude"))
+    cells += _include(common, _rules(content, "include"))
     for cell, times in Counter(cells).items():
         if times > 1:
             raise UserError(f"the matrix holds {cell.label} {times} times; accepted: once. Remove the others.")
-    return [replace(cell, repeat=repeat) for repeat in range(common.repeats) for cell in cells]
+    return repeat_cells(cells, content.get("repeats", 1), "repeats")
+
+
+def repeat_cells(cells: list[Cell], repeats: Any, where: str) -> list[Cell]:
+    """Return so many rounds of all cells, so that drift hits all tools alike."""
+    rounds = range(_whole(repeats, where, least=1, most=1000))
+    return [replace(cell, repeat=number) for number in rounds for cell in cells if cell.repeat == 0]
 
 
 def _cell(common: _Common, tool: str, device: Device, cores: int | None, workload: Workload, precision: str) -> Cell:
@@ -134,7 +139,9 @@ def _cell(common: _Common, tool: str, device: Device, cores: int | None, workloa
     )
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: Any, where: str) -> list[Any]:
+    if value == []:
+        raise UserError(f"{where} is an empty list; accepted: at least one value. Add one or remove {where}.")
     return value if isinstance(value, list) else [value]
 
 
@@ -145,15 +152,19 @@ def _list(content: dict[str, Any], key: str) -> list[Any]:
     return values
 
 
+def _rules(content: dict[str, Any], key: str) -> list[Any]:
+    return _list(content, key) if key in content else []
+
+
 def _known(what: str, value: Any, accepted: Iterable[str], where: str) -> str:
-    if value not in accepted:
+    if not isinstance(value, str) or value not in accepted:
         raise unknown(what, value, accepted, where=where)
-    return str(value)
+    return value
 
 
-def _whole(value: Any, where: str, *, least: int) -> int:
-    if type(value) is not int or value < least:
-        raise UserError(f"{where} is {value!r}; accepted: a whole number of at least {least}. Correct the matrix.")
+def _whole(value: Any, where: str, *, least: int, most: int = 10**6) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise UserError(f"{where} is {value!r}; accepted: a whole number from {least} to {most}. Correct it.")
     return value
 
 
@@ -162,7 +173,9 @@ def _environments(value: Any) -> dict[str, str]:
     chosen = dict.fromkeys(TOOLS, value) if not isinstance(value, dict) else value
     for tool, choice in chosen.items():
         _known("tool", tool, TOOLS, "environments")
-        if not isinstance(choice, str) or (choice not in ("managed", "current") and not Path(choice).is_file()):
+        if not isinstance(choice, str) or (
+            choice not in ("managed", "current") and not os.access(Path(choice).expanduser(), os.X_OK)
+        ):
             raise UserError(
                 f"environments.{tool} is {choice!r}; accepted: managed, current, or the path of a Python interpreter. "
                 "Correct the matrix."
@@ -187,7 +200,7 @@ def _models(value: Any, where: str) -> Iterator[Workload]:
     entry = {"model": value} if isinstance(value, str) else value
     if not isinstance(entry, dict) or "model" not in entry:
         raise UserError(f"{where} is {value!r}; accepted: a model's name, or `model: name` with its parameters.")
-    axes = {key: _as_list(choice) for key, choice in entry.items()}
+    axes = {key: _as_list(choice, f"{where}.{key}") for key, choice in entry.items()}
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
         yield make_workload(chosen.pop("model"), chosen, where=where)
@@ -197,12 +210,12 @@ def _exclude(cells: list[Cell], rules: list[Any]) -> list[Cell]:
     """Mark the cells that a rule names as skipped, with its `because`."""
     for number, rule in enumerate(rules):
         where = f"exclude[{number}]"
-        if not isinstance(rule, dict) or not isinstance(rule.get("because"), str) or len(rule) < 2:
+        if not isinstance(rule, dict) or not isinstance(rule.get("because"), str) or not rule["because"].strip():
             raise UserError(
                 f"{where} is {rule!r}; accepted: values of {', '.join(AXES)} or of a model's parameter, and `because: "
                 "reason`. Correct the matrix."
             )
-        wanted = {key: _as_list(value) for key, value in rule.items() if key != "because"}
+        wanted = {key: _as_list(value, f"{where}.{key}") for key, value in rule.items() if key != "because"}
         known = {key for cell in cells for key in cell.axes()}
         for key in wanted:
             _known("key", key, known | {"because"}, where)
@@ -227,9 +240,9 @@ def _include(common: _Common, rules: list[Any]) -> list[Cell]:
         tool = _known("tool", rest.pop("tool"), TOOLS, where)
         device, cores = _device({key: rest.pop(key) for key in ("device", "cores") if key in rest}, where)
         precision = _known("precision", rest.pop("precision", PRECISIONS[0]), PRECISIONS, where)
-        size = rest.pop("batch_size", None)
+        size = _whole(rest.pop("batch_size"), f"{where}.batch_size", least=1) if "batch_size" in rest else None
         for workload in _models(rest, where):
-            sized = replace(workload, batch_size=_whole(size, f"{where}.batch_size", least=1)) if size else workload
+            sized = replace(workload, batch_size=size) if size else workload
             cells.append(_cell(common, tool, device, cores, sized, precision))
     return cells
 
@@ -240,15 +253,16 @@ def select(cells: Iterable[Cell], only: Iterable[str]) -> list[Cell]:
     for rule in only:
         axis, _, text = rule.partition("=")
         values = text.split(",")
-        accepted = {str(cell.axes().get(axis)) for cell in kept}
-        if axis not in AXES or not text:
+        axes = {name: None for cell in kept for name in cell.axes()}
+        if axis not in axes or not text:
             raise UserError(
-                f"--only {rule!r}; accepted: axis=value,value with an axis of {', '.join(AXES)}. Correct the option."
+                f"--only {rule!r}; accepted: axis=value,value with an axis of {', '.join(axes)}. Correct the option."
             )
+        accepted = {str(cell.axes()[axis]) for cell in kept if axis in cell.axes()}
         for value in values:
             if value not in accepted:
                 raise unknown(axis, value, accepted, where=f"--only {rule}")
-        kept = [cell for cell in kept if str(cell.axes()[axis]) in values]
+        kept = [cell for cell in kept if str(cell.axes().get(axis)) in values]
     return kept
 
 

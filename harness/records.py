@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from frameworks import TOOLS
-from harness.environments import requirements_of
+from harness.environments import python_of, requirements_of
 from harness.places import PROJECT
 from harness.plan import Cell
 from workloads.datasets import file_sha256
@@ -28,6 +28,14 @@ PARTS = (
     "key", "schema", "suite", "finished_at", "cell", "status", "reason", "time", "epochs", "error_rate", "test_loss",
     "utilisation", "host", "versions", "fingerprints",
 )  # fmt: skip
+NAMES_WITHIN = {
+    "cell": ("tool", "device", "cores", "gpus", "model", "batch_size", "precision", "epochs", "seed", "repeat"),
+    "time": ("train_s", "total_s"),
+    "utilisation": ("gpu_pct", "cpu_pct"),
+    "host": ("machine", "cpu", "memory_gib", "gpus"),
+    "fingerprints": ("spec", "adapter", "environment", "data", "data_unverified"),
+}
+"""What the tables need of those parts."""
 FINAL = ("ok", "diverged", "timeout", "out-of-memory")
 """Statuses that are a result: the cell is done. Any other is tried again at the next start."""
 ABSENT = ("skipped", "unsupported", "unavailable")
@@ -52,10 +60,19 @@ class Record:
 
 
 def adapter_fingerprint(tool: str) -> str:
-    """SHA-256 of the source of a tool's adapter and of the device modules that adapters share."""
+    """SHA-256 of the source of a tool's adapter and of the device modules it names."""
     folder = PROJECT / "frameworks"
-    sources = [folder / f"{TOOLS[tool].adapter.split(':')[0]}.py", *sorted(folder.glob("*_device.py"))]
-    return fingerprint([file_sha256(source) for source in sources])
+    adapter = folder / f"{TOOLS[tool].adapter.split(':')[0]}.py"
+    devices = sorted(set(re.findall(r"\b\w+_device\b", adapter.read_text(encoding="utf-8"))))
+    shared = [path for name in devices if (path := folder / f"{name}.py").is_file()]
+    return fingerprint([file_sha256(path) for path in (adapter, *shared)])
+
+
+def environment_fingerprint(cell: Cell) -> str:
+    """SHA-256 of what a cell's environment is made from, or of the interpreter that was named for it."""
+    requirements = requirements_of(cell.tool, cell.device) if cell.environment == "managed" else None
+    made_from = file_sha256(requirements) if requirements else cell.environment
+    return fingerprint([made_from, python_of(cell.tool)])
 
 
 def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:
@@ -76,8 +93,11 @@ def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:
 
 
 def cell_key(cell: Cell, cores: int, machine: str) -> str:
-    """SHA-256 of all that decides a cell's result: a record with this key is the cell's record."""
-    requirements = requirements_of(cell.tool, cell.device) if cell.environment == "managed" else None
+    """SHA-256 of what a cell is: machine, workload, adapter, environment, and why it is not run if it is not.
+
+    A record with this key is the cell's record. What is found out only by running is not in it: the data's bytes and
+    what an interpreter that was named holds.
+    """
     return fingerprint(
         [
             SCHEMA,
@@ -86,13 +106,19 @@ def cell_key(cell: Cell, cores: int, machine: str) -> str:
             describe_cell(cell, cores),
             fingerprint(cell.workload),
             adapter_fingerprint(cell.tool),
-            file_sha256(requirements) if requirements else cell.environment,
+            environment_fingerprint(cell),
+            list(cell.not_run or ()),
         ]
     )
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Read every record below a folder, in the order of their paths. Raises UserError for one that is unreadable."""
+    """Read every record below a folder, in the order of their paths; a folder that is not there yet holds none.
+
+    Raises UserError for a record that is unreadable and for a path that is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"results {folder} is a file; accepted: a folder. Name another with --results.")
     return [_read(path) for path in sorted(folder.glob("**/*.json"))]
 
 
@@ -104,6 +130,12 @@ def _read(path: Path) -> Record:
         content, problem = None, str(error)
     if isinstance(content, dict):
         missing = [part for part in PARTS if part not in content]
+        missing += [
+            f"{part}.{name}"
+            for part, names in NAMES_WITHIN.items()
+            for name in names
+            if part in content and not (isinstance(content[part], dict) and name in content[part])
+        ]
         problem = f"it lacks {', '.join(missing)}" if missing else None
         if content.get("schema") != SCHEMA:
             problem = f"its schema is {content.get('schema')!r}; accepted: {SCHEMA}"
@@ -122,9 +154,18 @@ def write_record(folder: Path, content: dict[str, Any]) -> Path:
     cell = content["cell"]
     words = (cell["tool"], cell["device"], f"{cell['cores']}c", cell["model"], f"b{cell['batch_size']}")
     name = re.sub(r"[^A-Za-z0-9.=-]+", "_", "_".join(words))
-    path = folder / str(content["host"]["machine"]) / f"{name}_r{cell['repeat']}_{content['key'][:12]}.json"
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    moment = re.sub(r"\D", "", content["finished_at"])[:17]
+    name = f"{name}_r{cell['repeat']}_{content['key'][:12]}_{moment}.json"
+    path = folder / str(content["host"]["machine"]) / name
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that records can be written before anything is measured. Raises UserError if they cannot."""
+    probe = folder / ".writable"
+    write_whole(probe, "")
+    probe.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from harness.data import prepare
 from harness.environments import EnvironmentFailedError, ensure_environment, python_of, requirements_of
 from harness.host import available_cores
-from harness.launch import Event, Outcome, launch_worker
+from harness.launch import Event, Outcome, launch_worker, without_worker
+from harness.places import PROJECT, samenet_home
 from harness.plan import Cell
 from harness.records import (
     FINAL,
@@ -21,10 +22,13 @@ from harness.records import (
     Record,
     adapter_fingerprint,
     cell_key,
+    check_writable,
     describe_cell,
+    environment_fingerprint,
     newest_by_key,
     write_record,
 )
+from workloads.errors import UserError
 from workloads.spec import DataSet, fingerprint
 
 
@@ -57,25 +61,39 @@ class Planned:
 def plan_session(
     cells: Iterable[Cell], host: dict[str, Any], records: Iterable[Record], *, fresh: bool
 ) -> list[Planned]:
-    """Find which cells are done. `fresh` takes none for done."""
+    """Find which cells are done. `fresh` takes none for done.
+
+    Raises UserError if two cells come out as the same on this machine, such as `cpu` and all of its cores.
+    """
     known = newest_by_key(records)
     everything = len(available_cores())
-    planned = []
+    planned: dict[str, Planned] = {}
     for cell in cells:
-        cores = min(cell.cores or everything, everything)
+        cores = cell.cores or everything
         key = cell_key(cell, cores, host["machine"])
+        if key in planned:
+            raise UserError(
+                f"{cell.label} and {planned[key].cell.label} are the same on this machine, which has {everything} "
+                "cores; accepted: each cell once. Remove one of them from the matrix."
+            )
         record = known.get(key)
-        same = record is not None and (
-            (record.status, record.content["reason"]) == cell.not_run if cell.not_run else record.status in FINAL
-        )
-        planned.append(Planned(cell=cell, key=key, cores=cores, done=record if same and not fresh else None))
-    return planned
+        done = record if record and not fresh and _is_done(cell, record) else None
+        planned[key] = Planned(cell=cell, key=key, cores=cores, done=done)
+    return list(planned.values())
 
 
-def run_session(planned: list[Planned], host: dict[str, Any], results: Path, view: View) -> list[dict[str, Any]]:
-    """Run what is not done and return the content of every cell's record, in the order of the plan.
+def _is_done(cell: Cell, record: Record) -> bool:
+    """Whether a record is a result; one that was cut off is none for a cell that is given more time."""
+    if record.status == "timeout":
+        return bool(record.content["cell"]["time_limit_s"] >= cell.time_limit_s)
+    return cell.not_run is not None or record.status in FINAL
 
-    Data is prepared first, so that broken files stop the session before anything runs; then environments.
+
+def run_session(planned: list[Planned], host: dict[str, Any], results: Path, view: View) -> Iterator[dict[str, Any]]:
+    """Run what is not done and yield the content of every cell's record, in the order of the plan.
+
+    Data is prepared first, so that broken files stop the session before anything runs; then environments. Raises
+    UserError for data that cannot be had and for a results folder that takes no file.
     """
     todo = [item for item in planned if item.done is None]
     runnable = [item for item in todo if item.cell.not_run is None]
@@ -84,58 +102,60 @@ def run_session(planned: list[Planned], host: dict[str, Any], results: Path, vie
         if item.cell.workload.data not in data:
             view.line(f"preparing data for {item.cell.workload.label}")
             data[item.cell.workload.data] = prepare(item.cell.workload.data)
+    if todo:
+        check_writable(results)
     interpreters = prepare_environments([item.cell for item in runnable], view.line)
-    contents = []
     for item in planned:
         if item.done is not None:
-            contents.append(item.done.content)
+            yield item.done.content
             continue
         view.begin(item.cell)
         if item.cell.not_run:
             status, reason = item.cell.not_run
-            content = make_record(item, host, _without_worker(status, reason), {})
+            content = make_record(item, host, without_worker(status, reason), {})
         else:
             folder, facts = data[item.cell.workload.data]
-            interpreter = interpreters[item.cell.tool, item.cell.device]
+            interpreter = interpreters[environment_of(item.cell)]
             if isinstance(interpreter, EnvironmentFailedError):
-                outcome = _without_worker("failed", f"its environment could not be made: {interpreter}")
+                outcome = without_worker("failed", f"its environment could not be made: {interpreter}")
             else:
                 outcome = launch_worker(item.cell, item.cores, interpreter, folder, _forward(view, item.cell))
             content = make_record(item, host, outcome, facts)
         write_record(results, content)
-        contents.append(content)
         view.end(item.cell, content)
-    return contents
+        yield content
 
 
 def _forward(view: View, cell: Cell) -> Callable[[Event], None]:
     return lambda event: view.event(cell, event)
 
 
+Environment = tuple[Path | None, str, str]
+"""The requirements file, the Python version, and `managed`, `current` or the path of an interpreter."""
+
+
+def environment_of(cell: Cell) -> Environment:
+    """Return what tells a cell's environment from others."""
+    return requirements_of(cell.tool, cell.device), python_of(cell.tool), cell.environment
+
+
 def prepare_environments(
     cells: Iterable[Cell], show: Callable[[str], None]
-) -> dict[tuple[str, str], str | EnvironmentFailedError]:
-    """Return the interpreter for each (tool, device), or why it could not be had."""
-    interpreters: dict[tuple[str, str], str | EnvironmentFailedError] = {}
-    for cell in cells:
-        place = cell.tool, cell.device
-        requirements = requirements_of(*place)
-        if place in interpreters:
-            continue
-        if requirements is None or cell.environment == "current":
-            interpreters[place] = sys.executable
-        elif cell.environment != "managed":
-            interpreters[place] = str(Path(cell.environment).absolute())
+) -> dict[Environment, str | EnvironmentFailedError]:
+    """Return the interpreter of each environment, or why it could not be had."""
+    interpreters: dict[Environment, str | EnvironmentFailedError] = {}
+    for environment in dict.fromkeys(environment_of(cell) for cell in cells):
+        requirements, python, choice = environment
+        if requirements is None or choice == "current":
+            interpreters[environment] = sys.executable
+        elif choice != "managed":
+            interpreters[environment] = str(Path(choice).expanduser().absolute())
         else:
             try:
-                interpreters[place] = str(ensure_environment(requirements, python_of(cell.tool), show))
+                interpreters[environment] = str(ensure_environment(requirements, python, show))
             except EnvironmentFailedError as error:
-                interpreters[place] = error
+                interpreters[environment] = error
     return interpreters
-
-
-def _without_worker(status: str, reason: str) -> Outcome:
-    return Outcome(status=status, reason=reason, events=[], log=[], total_s=None, gpu_pct=None)
 
 
 def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_facts: dict[str, Any]) -> dict[str, Any]:
@@ -147,10 +167,10 @@ def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_fact
         "key": item.key,
         "schema": SCHEMA,
         "suite": SUITE,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cell": describe_cell(item.cell, item.cores),
+        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "cell": describe_cell(item.cell, item.cores) | {"time_limit_s": item.cell.time_limit_s},
         "status": outcome.status,
-        "reason": outcome.reason,
+        "reason": outcome.reason and without_folders(outcome.reason),
         "time": time_ledger(outcome),
         "epochs": [
             {name: event[name] for name in ("wall_s", "process_s", "samples", "loss", "validation") if name in event}
@@ -164,6 +184,7 @@ def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_fact
         "fingerprints": {
             "spec": fingerprint(item.cell.workload),
             "adapter": adapter_fingerprint(item.cell.tool),
+            "environment": environment_fingerprint(item.cell),
             "data": data_facts.get("fingerprint"),
             "data_unverified": data_facts.get("unverified"),
             "weights": result.get("weights_fingerprint"),
@@ -171,7 +192,14 @@ def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_fact
         },
     }
     assert set(content) == set(PARTS)
-    return content if outcome.status == "ok" else content | {"log": outcome.log}
+    return content if outcome.status == "ok" else content | {"log": [without_folders(line) for line in outcome.log]}
+
+
+def without_folders(text: str) -> str:
+    """Take the folders of this machine's user out of a text."""
+    for folder, name in ((samenet_home(), "SAMENET_HOME"), (PROJECT, "."), (Path.home(), "~")):
+        text = text.replace(str(folder), name)
+    return text
 
 
 def time_ledger(outcome: Outcome) -> dict[str, float | None]:

@@ -1,12 +1,13 @@
 """From records to Markdown: the same records always give the same text."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from frameworks import TOOLS
-from harness.records import Record
+from harness.records import ABSENT, Record
 
 COORDINATES = [
     "machine", "suite", "model", "batch_size", "precision", "epochs", "seed", "device", "cores", "gpus", "tool",
@@ -19,17 +20,19 @@ MISSING = "–"
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row a cell: of each cell the records of its newest version, numbers as medians over repeats.
 
-    A cell's version is everything its key depends on but the repeat: adapter, spec, packages and data.
+    A cell's version is what may change between two runs of it: spec, adapter, environment and data. A cell that was
+    run somewhen is shown as that, even if a later matrix leaves it out.
     """
     rows = [_row(record.content) for record in records]
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else COORDINATES)
     if frame.empty:
         return frame
-    frame = frame.sort_values(["finished_at", "key"])
+    frame["run"] = ~frame["status"].isin(ABSENT)
+    frame = frame.sort_values(["run", "finished_at", "key"])
     frame = frame.drop_duplicates([*COORDINATES, "repeat"], keep="last")
     newest = frame.groupby(COORDINATES)["version"].transform("last")
     frame = frame[frame["version"] == newest]
-    measured = ["train_s", "steady_epoch_s", "total_s", "gpu_pct", "cpu_pct", "error_rate"]
+    measured = ["train_s", "gpu_pct", "cpu_pct", "error_rate"]
     cells = frame.groupby(COORDINATES, sort=False)
     merged = cells.last()
     merged["repeats"] = cells.size()
@@ -41,18 +44,18 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def _row(content: dict[str, Any]) -> dict[str, Any]:
     cell, time, host = content["cell"], content["time"], content["host"]
-    prints, packages = content["fingerprints"], content["versions"]["packages"] or {}
+    prints = content["fingerprints"]
     return {
         "machine": host["machine"],
         "suite": content["suite"],
         **{name: cell[name] for name in ("model", "batch_size", "precision", "epochs", "seed")},
         **{name: cell[name] for name in ("device", "cores", "gpus", "tool", "repeat")},
         "key": content["key"],
-        "version": repr((prints["spec"], prints["adapter"], prints["data"], sorted(packages.items()))),
+        "version": repr([prints[name] for name in ("spec", "adapter", "environment", "data")]),
         "finished_at": content["finished_at"],
         "status": content["status"],
         "reason": content["reason"],
-        **{name: _number(time[name]) for name in ("train_s", "steady_epoch_s", "total_s")},
+        "train_s": _number(time["train_s"]),
         **{name: _number(content["utilisation"][name]) for name in ("gpu_pct", "cpu_pct")},
         "error_rate": _number(content["error_rate"]),
         "cpu": host["cpu"],
@@ -97,12 +100,14 @@ def _render_workload(workload: dict[str, Any], cells: pd.DataFrame) -> list[str]
         f"### {_text(workload['model'])}: batch {batch}, {epochs} epochs, {precision}, seed {workload['seed']}",
         "",
     ]
+    if cells["repeats"].max() > 1:
+        parts += [f"Median of up to {cells['repeats'].max()} runs.", ""]
     places = cells[["device", "cores"]].drop_duplicates().sort_values(["device", "cores"])
     shown = []
     for device, cores in places.itertuples(index=False):
         rows = cells[(cells["device"] == device) & (cells["cores"] == cores)]
-        if set(rows["status"]) <= {"unavailable"}:
-            parts += [f"{_device(device, cores)}: unavailable, {_text('; '.join(sorted(set(rows['reason']))))}.", ""]
+        if set(rows["status"]) <= {"unavailable", "unsupported"}:
+            parts += [f"{_device(device, cores)}: {_absence(rows)}.", ""]
             continue
         shown.append((device, cores))
         notes = Notes()
@@ -114,6 +119,17 @@ def _render_workload(workload: dict[str, Any], cells: pd.DataFrame) -> list[str]
     if unverified:
         parts += [f"Not known to be the published bytes: {', '.join(unverified)}.", ""]
     return parts
+
+
+def _absence(rows: pd.DataFrame) -> str:
+    """Say why none of the rows was run, the commonest reason first."""
+    reasons = Counter((row["status"], row["reason"]) for row in rows.to_dict("records"))
+    parts = []
+    for (status, reason), count in reasons.most_common():
+        tools = sorted(rows[(rows["status"] == status) & (rows["reason"] == reason)]["tool"])
+        whom = "" if count == max(reasons.values()) else f" ({', '.join(tools)})"
+        parts.append(f"{status}{whom}, {_text(reason)}")
+    return "; ".join(parts)
 
 
 def _to_markdown(table: pd.DataFrame) -> str:

@@ -105,19 +105,20 @@ class SessionView:
 
     def _draw(self) -> Group:
         cells = list(self._states)
-        columns = list(dict.fromkeys((cell.workload.label, cell.device, cell.cores) for cell in cells))
-        table = Table("tool", *(_heading(*column) for column in columns))
+        columns = list(dict.fromkeys(_column(cell) for cell in cells))
+        table = Table("tool", *columns)
         for tool in dict.fromkeys(cell.tool for cell in cells):
             row = [Text() for _ in columns]
             for cell in (cell for cell in cells if cell.tool == tool):
-                place = row[columns.index((cell.workload.label, cell.device, cell.cores))]
+                place = row[columns.index(_column(cell))]
                 place.append_text(Text(" ") if place else Text()).append_text(self._states[cell])
             table.add_row(tool, *row)
         return Group(table, Text(self._now, no_wrap=True), Text(self._time_left() if self._left else "done"))
 
 
-def _heading(model: str, device: str, cores: int | None) -> str:
-    return f"{model}\n{device}" + (f" {cores} cores" if cores else "")
+def _column(cell: Cell) -> str:
+    device = f"{cell.device}, {cell.cores} cores" if cell.cores else cell.device
+    return f"{cell.workload.label}\nbatch {cell.workload.batch_size}\n{device}"
 
 
 def _state(content: dict[str, Any]) -> Text:

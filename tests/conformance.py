@@ -32,6 +32,9 @@ from workloads.spec import SGD, Adam, Conv2D, Dropout, Flatten, GlorotUniform, M
 SEED = 7
 LOGIT_TOLERANCE = 1e-5
 """Largest difference of logits, relative to the largest logit; float32 rounding through these nets is about 1e-6."""
+STEP = 1e-6
+GRADIENT_TOLERANCE = 1e-4
+"""Largest difference of a slope, relative to its typical size; float32 gradients of these nets carry about 1e-6."""
 WEIGHT_TOLERANCE = 2e-6
 """Largest difference of weights after a few updates; weights are below 1, where float32 resolves 6e-8."""
 
@@ -123,11 +126,25 @@ def check_forward_is_the_oracles(adapter: Adapter, workload: Workload) -> None:
 
 
 def check_gradients_belong_to_the_oracles_loss(adapter: Adapter, workload: Workload) -> None:
-    """The loss is the oracle's, every weight has a gradient, and asking for it changes no weight."""
+    """The loss is the oracle's, each gradient is its slope, and asking for them changes no weight.
+
+    The slope is a central difference of the float64 loss along a random direction of each weight.
+    """
     workload = without_dropout(workload)
     model, weights = build(adapter, workload)
-    images, labels = draw_batch(workload, workload.batch_size)
+    images, labels = draw_batch(workload, 8)
     loss, gradients = model.gradients(images, labels)
+    stream = np.random.RandomState(SEED)
+    for name, weight in weights.items():
+        direction = stream.standard_normal(weight.shape)
+        step = STEP * direction
+        ahead, behind = (
+            softmax_cross_entropy(forward(workload.network, {**weights, name: weight + s}, images), labels)
+            for s in (step, -step)
+        )
+        slope, got = (ahead - behind) / (2 * STEP), float(np.sum(gradients[name] * direction))
+        scale = float(np.linalg.norm(gradients[name]) * np.linalg.norm(direction) / np.sqrt(weight.size))
+        assert abs(got - slope) <= GRADIENT_TOLERANCE * scale, (name, got, slope, scale)
     expected = softmax_cross_entropy(forward(workload.network, weights, images), labels)
     assert abs(loss - expected) <= LOGIT_TOLERANCE * expected, (loss, expected)
     assert {name: gradient.shape for name, gradient in gradients.items()} == weight_shapes(workload.network)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from harness.data import prepare
 from harness.host import available_cores
 from harness.launch import child_environment, launch_worker
+from harness.places import PROJECT
 from tests.helpers import make_cell, write_broken_tool, write_interpreter
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -138,11 +140,69 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("line", ["Segmentation fault?", "[1, 2]", '{"event": "epoch"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Segmentation fault?",
+        "[1, 2]",
+        '{"event": "epoch", "at": 1}',
+        '{"event": {}, "at": 1}',
+        '{"event": "failure", "at": 1}',
+        '{"event": "result", "at": 1}',
+        '{"event": "surprise", "at": 1}',
+    ],
+)
 def test_nonsense_in_the_event_pipe_is_a_failure(line: str, data: Path, tmp_path: Path) -> None:
     outcome = launch(write_interpreter(tmp_path, f"os.write(fd, {line.encode()!r} + bytes([10]))"), data)
     assert outcome.status == "failed"
     assert line in outcome.reason
+
+
+def test_a_line_that_was_cut_off_hides_no_crash(data: Path, tmp_path: Path) -> None:
+    body = 'os.write(fd, b\'{"event": "ep\')\nos.kill(os.getpid(), signal.SIGKILL)'
+    outcome = launch(write_interpreter(tmp_path, body), data)
+    assert outcome.status == "crashed"
+
+
+def test_an_interpreter_that_cannot_be_started_is_a_failure(data: Path) -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    outcome = launch("/etc/passwd", data)
+    assert (outcome.status, outcome.reason) == ("failed", "/etc/passwd cannot be started: Permission denied")
+    assert outcome.total_s is None
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_a_grandchild_that_got_away_does_not_hold_up_the_time_limit(data: Path, tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    body = f"""
+import subprocess
+child = subprocess.Popen(["sleep", "600"], pass_fds=[fd], start_new_session=True)
+open({str(note)!r}, "w").write(str(child.pid))
+time.sleep(600)
+"""
+    outcome = launch(write_interpreter(tmp_path, body), data, time_limit_s=2)
+    assert outcome.status == "timeout"
+    os.kill(int(note.read_text()), signal.SIGKILL)
+
+
+def test_a_worker_dies_with_its_parent(data: Path, tmp_path: Path) -> None:
+    """A parent that is killed closes the worker's standard input, which the worker waits for."""
+    note = tmp_path / "worker"
+    python = write_broken_tool(
+        tmp_path, "forward", f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    )
+    program = (
+        "import sys; from pathlib import Path; from tests.helpers import make_cell; "
+        "from harness.launch import launch_worker; "
+        f"launch_worker(make_cell(), 1, {python!r}, Path({str(data)!r}), print)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.DEVNULL)
+    while not (note.exists() and note.read_text()):
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    assert _is_gone(int(note.read_text()))
 
 
 def test_what_a_framework_prints_does_no_harm(data: Path, tmp_path: Path) -> None:

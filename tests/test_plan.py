@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from frameworks import TOOLS
-from harness.plan import load_matrix, mark_unavailable, select
+from harness.plan import load_matrix, mark_unavailable, repeat_cells, select
 from workloads import WORKLOADS
 from workloads.errors import UserError
 
@@ -25,10 +25,10 @@ def names(cells) -> list[str]:
 def test_a_matrix_spans_models_devices_and_tools_in_rounds(tmp_path: Path) -> None:
     cells = load(tmp_path, BASE + "repeats: 2\nseed: 3\ntime_limit_s: 9\n")
     first_round = [
-        "torch · cpu · digits-cnn",
-        "null · cpu · digits-cnn",
-        "torch · gpu · digits-cnn",
-        "null · gpu · digits-cnn",
+        "torch · cpu · digits-cnn · batch 32",
+        "null · cpu · digits-cnn · batch 32",
+        "torch · gpu · digits-cnn · batch 32",
+        "null · gpu · digits-cnn · batch 32",
     ]
     assert names(cells) == first_round + [f"{name} · repeat 2" for name in first_round]
     assert {(cell.seed, cell.time_limit_s, cell.precision) for cell in cells} == {(3, 9, "float32")}
@@ -48,7 +48,7 @@ def test_a_list_of_parameters_or_batch_sizes_spans_an_axis(tmp_path: Path) -> No
 def test_cores_are_an_axis_of_the_devices(tmp_path: Path) -> None:
     cells = load(tmp_path, "tools: ['null']\ndevices: [cpu, {device: cpu, cores: 1}]\nmodels: [digits-cnn]\n")
     assert [cell.cores for cell in cells] == [None, 1]
-    assert cells[1].label == "null · cpu 1 cores · digits-cnn"
+    assert cells[1].label == "null · cpu with 1 of its cores · digits-cnn · batch 32"
 
 
 def test_excluded_cells_stay_with_their_reason(tmp_path: Path) -> None:
@@ -59,8 +59,7 @@ def test_excluded_cells_stay_with_their_reason(tmp_path: Path) -> None:
 def test_included_cells_are_added(tmp_path: Path) -> None:
     more = "include:\n  - {tool: jax, device: cpu, cores: 1, model: mnist-mlp, units: 8, batch_size: 64}\n"
     cell = load(tmp_path, BASE + more)[-1]
-    assert cell.label == "jax · cpu 1 cores · mnist-mlp units=8"
-    assert cell.workload.batch_size == 64
+    assert cell.label == "jax · cpu with 1 of its cores · mnist-mlp units=8 · batch 64"
 
 
 def test_a_device_that_a_tool_never_has_is_unsupported(tmp_path: Path) -> None:
@@ -94,13 +93,21 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
             BASE.replace("digits-cnn", "{model: digits-cnn, epochs: '3'}"),
             r"parameter epochs of digits-cnn at models\[0\] is '3'; accepted: a value of type int",
         ),
-        (BASE.replace("digits-cnn", "{model: digits-cnn, dropout: 1}"), r"dropout rate 1; accepted: 0 <= rate < 1"),
+        (BASE.replace("digits-cnn", "{model: digits-cnn, dropout: 1}"), r"dropout rate 1\.0; accepted: 0 <= rate < 1"),
         (BASE.replace("digits-cnn", "{model: mnist-cnn, data: cifar10}"), r"data 'cifar10'; accepted: mnist, synth"),
         (BASE.replace("digits-cnn", "{model: digits-cnn, train_samples: 9999}"), r"train_samples 9999; accepted: 1 to"),
         (BASE.replace("digits-cnn", "{model: digits-cnn, epochs: 0}"), r"epochs 0"),
         (BASE.replace("[digits-cnn]", "[]"), r"models is \[\]; accepted: a list of at least one"),
         ("devices: [cpu]\nmodels: [digits-cnn]\n", r"tools is None; accepted: a list of at least one"),
-        (BASE + "repeats: 0", r"repeats is 0; accepted: a whole number of at least 1"),
+        (BASE.replace("torch", "[torch]"), r"unknown tool \['torch'\] at tools\[0\]"),
+        (BASE.replace("digits-cnn", "{model: [[a]]}"), r"unknown model \['a'\] at models\[0\]"),
+        (BASE.replace("digits-cnn", "{model: digits-cnn, epochs: []}"), r"models\[0\]\.epochs is an empty list"),
+        (BASE + "precisions: []", r"precisions is an empty list"),
+        (BASE + "repeats: 0", r"repeats is 0; accepted: a whole number from 1 to 1000"),
+        (BASE + "seed: 4294967296", r"seed is 4294967296; accepted: a whole number from 0 to 4294967295"),
+        (BASE + "exclude: [{tool: torch, because: ''}]", r"exclude\[0\] is .* and `because: reason`"),
+        (BASE + "exclude: none", r"exclude is 'none'; accepted: a list"),
+        (BASE + "include: [{tool: torch, device: cpu, model: digits-cnn, batch_size: 0}]", r"batch_size is 0"),
         (BASE + "repeats: true", r"repeats is True; accepted: a whole number"),
         (BASE + "seed: x", r"seed is 'x'"),
         (BASE + "time_limit_s: -1", r"time_limit_s is -1"),
@@ -112,7 +119,10 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
         (BASE + "exclude: [{tols: torch, because: x}]", r"unknown key 'tols' at exclude\[0\]; accepted: .*tool"),
         (BASE + "exclude: [{tool: jax, because: x}]", r"exclude\[0\] .* matches no cell"),
         (BASE + "include: [{tool: jax}]", r"include\[0\] is .*; accepted: tool, device and model"),
-        (BASE + "include: [{tool: torch, device: cpu, model: digits-cnn}]", r"torch · cpu · digits-cnn 2 times"),
+        (
+            BASE + "include: [{tool: torch, device: cpu, model: digits-cnn}]",
+            r"torch · cpu · digits-cnn · batch 32 2 times",
+        ),
     ],
 )
 def test_a_broken_matrix_is_answered_with_got_accepted_and_where(text: str, message: str, tmp_path: Path) -> None:
@@ -123,6 +133,18 @@ def test_a_broken_matrix_is_answered_with_got_accepted_and_where(text: str, mess
 def test_a_missing_matrix_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.yaml cannot be read \(No such file or directory\)"):
         load_matrix(tmp_path / "none.yaml")
+
+
+def test_zero_by_another_name_is_the_same_cell(tmp_path: Path) -> None:
+    one, other = (load(tmp_path, BASE.replace("digits-cnn", f"{{model: digits-cnn, dropout: {x}}}")) for x in (0, 0.0))
+    assert one == other
+
+
+def test_repeats_can_be_chosen_for_a_run(tmp_path: Path) -> None:
+    cells = load(tmp_path, BASE + "repeats: 2\n")
+    assert [cell.repeat for cell in repeat_cells(cells, 3, "--repeats")] == [0] * 4 + [1] * 4 + [2] * 4
+    with pytest.raises(UserError, match="--repeats is 0; accepted"):
+        repeat_cells(cells, 0, "--repeats")
 
 
 def test_only_keeps_a_part(tmp_path: Path) -> None:

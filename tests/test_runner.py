@@ -55,10 +55,10 @@ def test_a_plan_is_printed_and_nothing_runs(matrix: Path, tmp_path: Path, capsys
     results = tmp_path / "results"
     assert main(["--matrix", str(matrix), "--results", str(results), "--plan", "--repeats", "2"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "null · cpu · digits-cnn epochs=1 · to run",
-        "null · cpu · digits-mlp epochs=1 · to run",
-        "null · cpu · digits-cnn epochs=1 · repeat 2 · to run",
-        "null · cpu · digits-mlp epochs=1 · repeat 2 · to run",
+        "null · cpu · digits-cnn epochs=1 · batch 32 · to run",
+        "null · cpu · digits-mlp epochs=1 · batch 32 · to run",
+        "null · cpu · digits-cnn epochs=1 · batch 32 · repeat 2 · to run",
+        "null · cpu · digits-mlp epochs=1 · batch 32 · repeat 2 · to run",
     ]
     assert not results.exists()
 
@@ -116,28 +116,43 @@ def test_an_unreadable_record_stops_before_anything_runs(
     assert main(["report", "--results", str(results)]) == 2
 
 
-def test_an_unknown_option_is_exit_code_2() -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--matrx", "x"], ["--plan", "report"], ["--results", "x", "doctor"], ["--repeats", "two"]]
+)
+def test_an_option_that_does_not_belong_is_exit_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["--matrx", "x"])
+        main(arguments)
     assert stop.value.code == 2
+
+
+def test_report_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--results", str(tmp_path / "none")]) == 2
+    assert "none is no folder; accepted: a folder of records" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["--results", str(tmp_path / "file")]) == 2
+    assert "is a file; accepted: a folder" in capsys.readouterr().err
 
 
 def test_report_writes_the_tables_again(tmp_path: Path) -> None:
     write_record(tmp_path, make_content(make_cell("torch"), [2.0, 1.0]))
-    assert main(["report", "--results", str(tmp_path)]) == 0
+    assert main(["--results", str(tmp_path), "report"]) == 0
     assert "| torch  |       3.00 |" in (tmp_path / "README.md").read_text()
 
 
 def test_doctor_says_what_is_here_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     printed = capsys.readouterr().out
-    assert "tool torch on cpu: not installed yet: the first run makes it from requirements/torch.txt" in printed
-    assert "tool mxnet on gpu: unsupported: MXNet 1.9.1" in printed
+    assert (
+        "tool torch (PyTorch, eager) on cpu: not installed yet: the first run makes it from requirements/torch.txt"
+        in printed
+    )
+    assert "tool mxnet (MXNet Gluon, hybridised) on gpu: unsupported: MXNet 1.9.1" in printed
     assert "data digits: here" in printed
     assert "data mnist: not here; the first run downloads it" in printed
 
 
-def test_ctrl_c_ends_cleanly_and_the_next_start_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_runner_ends_cleanly_and_keeps_what_is_done(stop: signal.Signals, tmp_path: Path) -> None:
     """A real runner, stopped while a worker hangs: no traceback, no orphan, the finished cell is kept."""
     pid_file = tmp_path / "pid"
     python = tmp_path / "python"
@@ -154,11 +169,12 @@ def test_ctrl_c_ends_cleanly_and_the_next_start_goes_on(tmp_path: Path) -> None:
         while not (pid_file.exists() and pid_file.read_text().strip()):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, errors = process.communicate()
     assert process.returncode == 130
     assert errors == "stopped; finished cells are kept, and the next start goes on from here\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+    assert "| null " in (results / "README.md").read_text()
     (kept,) = results.glob("*/*.json")
     assert json.loads(kept.read_text())["cell"]["tool"] == "null"

@@ -1,6 +1,6 @@
 """Whole sessions with the null tool: what runs, what is kept, what a second start does."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,15 @@ import pytest
 import harness.session
 from harness.data import prepare
 from harness.environments import EnvironmentFailedError
-from harness.launch import Event
+from harness.host import available_cores
+from harness.launch import Event, without_worker
 from harness.plan import Cell
-from harness.records import FINAL, PARTS, cell_key, read_records
-from harness.session import Planned, plan_session, run_session, time_ledger
-from tests.helpers import HOST, make_cell, make_content, write_broken_tool
+from harness.records import PARTS, cell_key, read_records
+from harness.session import plan_session, run_session, time_ledger, without_folders
+from harness.tables import to_frame
+from tests.helpers import HOST, make_cell, make_content, write_interpreter
 from workloads import make_workload
+from workloads.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -36,7 +39,7 @@ class Silent:
 def run(cells: list[Cell], results: Path, **options: bool) -> tuple[list[dict[str, Any]], Silent]:
     view = Silent()
     planned = plan_session(cells, HOST, read_records(results), fresh=options.get("fresh", False))
-    return run_session(planned, HOST, results, view), view
+    return list(run_session(planned, HOST, results, view)), view
 
 
 def test_a_cell_leaves_one_whole_record(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_a_second_start_runs_nothing_and_fresh_runs_all(tmp_path: Path) -> None:
     assert (again, view.begun) == (first, [])
     _, view = run(cells, tmp_path, fresh=True)
     assert view.begun == cells
-    assert len(read_records(tmp_path)) == 2
+    assert len(read_records(tmp_path)) == 4
 
 
 def test_a_second_start_runs_only_what_is_missing(tmp_path: Path) -> None:
@@ -107,6 +110,7 @@ def test_a_second_start_runs_only_what_is_missing(tmp_path: Path) -> None:
         {"seed": 1},
         {"environment": "current"},
         {"cores": 1},
+        {"not_run": ("skipped", "too hot")},
     ],
 )
 def test_what_decides_a_result_is_in_the_key(change: dict[str, Any]) -> None:
@@ -118,11 +122,11 @@ def test_what_decides_a_result_is_in_the_key(change: dict[str, Any]) -> None:
 def test_a_failure_is_recorded_tried_again_and_does_not_stop_the_matrix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = write_broken_tool(tmp_path, "forward", "raise ValueError('no')")
+    python = write_interpreter(tmp_path, "print('no such luck')")
     cells = [make_cell("torch", environment=python), make_cell()]
     contents, _ = run(cells, tmp_path / "results")
     assert [content["status"] for content in contents] == ["failed", "ok"]
-    assert contents[0]["log"]
+    assert contents[0]["log"] == ["no such luck"]
     _, view = run(cells, tmp_path / "results")
     assert view.begun == cells[:1]
 
@@ -183,13 +187,54 @@ def test_interrupting_keeps_finished_cells(tmp_path: Path) -> None:
     cells = [make_cell(repeat=repeat) for repeat in range(3)]
     planned = plan_session(cells, HOST, [], fresh=False)
     with pytest.raises(KeyboardInterrupt):
-        run_session(planned, HOST, tmp_path, Impatient())
+        list(run_session(planned, HOST, tmp_path, Impatient()))
     assert [record.content["cell"]["repeat"] for record in read_records(tmp_path)] == [0]
 
 
-def test_final_statuses_are_results_and_a_not_run_cell_has_no_times() -> None:
-    planned = Planned(cell=make_cell(), key="k", cores=1, done=None)
-    outcome = harness.session._without_worker("skipped", "because")
-    assert set(time_ledger(outcome).values()) == {None}
-    assert json.dumps(harness.session.make_record(planned, HOST, outcome, {}))
-    assert "failed" not in FINAL
+def test_a_cell_that_is_left_out_later_keeps_its_result(tmp_path: Path) -> None:
+    run([make_cell()], tmp_path)
+    run([make_cell(not_run=("skipped", "not today"))], tmp_path)
+    assert [record.status for record in read_records(tmp_path)] == ["skipped", "ok"]
+    (row,) = to_frame(read_records(tmp_path)).to_dict("records")
+    assert row["status"] == "ok"
+
+
+def test_a_cell_that_was_cut_off_is_tried_again_with_more_time(tmp_path: Path) -> None:
+    python = write_interpreter(tmp_path, "time.sleep(600)")
+    cell = make_cell("torch", environment=python, time_limit_s=2)
+    (content,), _ = run([cell], tmp_path / "results")
+    assert content["status"] == "timeout"
+    assert run([cell], tmp_path / "results")[1].begun == []
+    longer = replace(cell, time_limit_s=3)
+    assert run([longer], tmp_path / "results")[1].begun == [longer]
+
+
+def test_two_cells_that_are_one_on_this_machine_are_refused() -> None:
+    everything = len(available_cores())
+    with pytest.raises(UserError, match=rf"are the same on this machine, which has {everything} cores"):
+        plan_session([make_cell(), make_cell(cores=everything)], HOST, [], fresh=False)
+
+
+def test_a_results_folder_that_takes_no_file_is_said_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    view = Silent()
+    planned = plan_session([make_cell()], HOST, [], fresh=False)
+    with pytest.raises(UserError, match="cannot be written"):
+        list(run_session(planned, HOST, tmp_path / "file", view))
+    assert view.begun == []
+
+
+def test_a_home_that_takes_no_file_is_said(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SAMENET_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"data digits cannot be prepared below .*file.* SAMENET_HOME"):
+        run([make_cell()], tmp_path / "results")
+
+
+def test_a_cell_that_is_not_run_has_no_times() -> None:
+    assert set(time_ledger(without_worker("skipped", "because")).values()) == {None}
+
+
+def test_folders_of_the_user_stay_out_of_records(home: Path) -> None:
+    text = without_folders(f"{home}/data and {Path.home()}/secret")
+    assert text == "SAMENET_HOME/data and ~/secret"

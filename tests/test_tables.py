@@ -26,13 +26,18 @@ def records_of_every_kind() -> list[dict[str, Any]]:
         make_content(make_cell("tensorflow", device="gpu"), [3.0, 1.0], **on_gpu),
         make_content(make_cell("torch", device="gpu"), [1.5, 0.5], **on_gpu),
         make_content(make_cell("jax", device="gpu"), [1.0], status="timeout", reason="too slow", **on_gpu),
+        make_content(make_cell("mxnet", device="gpu"), [1.0], status="unsupported", reason="retired", **on_gpu),
     ]
     other = make_cell("torch", workload=make_workload("cifar10-cnn", {"epochs": 1}))
     content = make_content(other, [100.0])
     content["fingerprints"]["data_unverified"] = ["test_batch.bin"]
     absent = make_content(make_cell("torch", device="gpu", workload=other.workload), [1.0])
     absent |= {"status": "unavailable", "reason": "no NVIDIA GPU here (test)"}
-    return [{**item, "host": gpu["host"]} for item in contents] + [content, absent]
+    never = make_content(make_cell("mxnet", device="gpu", workload=other.workload), [1.0])
+    never |= {"status": "unsupported", "reason": "retired"}
+    more = make_content(make_cell("jax", device="gpu", workload=other.workload), [1.0])
+    more |= {"status": "unavailable", "reason": "no NVIDIA GPU here (test)"}
+    return [{**item, "host": gpu["host"]} for item in contents] + [content, absent, never, more]
 
 
 def render(contents: list[dict[str, Any]]) -> str:
@@ -101,7 +106,8 @@ def test_repeats_give_the_median_and_old_versions_are_left_out() -> None:
 
 def test_one_failed_repeat_shows() -> None:
     failed = make_content(make_cell("torch", repeat=1), [1.0], status="crashed", reason="ended by SIGBUS")
-    frame = frame_of(make_content(make_cell("torch"), [4.0]), failed)
+    failed["versions"] = {"python": None, "packages": None}
+    frame = frame_of(*(make_content(make_cell("torch", repeat=i), [4.0]) for i in (0, 2)), failed)
     assert frame[["status", "reason"]].to_numpy().tolist() == [["crashed", "ended by SIGBUS"]]
 
 

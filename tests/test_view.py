@@ -31,8 +31,8 @@ def show(*, terminal: bool) -> str:
 def test_without_a_terminal_each_outcome_is_a_plain_line() -> None:
     assert show(terminal=False).splitlines() == [
         "making environment [x]",
-        "torch · cpu · digits-cnn epochs=2 ok: trained 3.00 s, error 1.00 %, 8.0 s in all",
-        "jax · cpu · digits-cnn epochs=2 skipped: too [bold]slow[/bold]",
+        "torch · cpu · digits-cnn epochs=2 · batch 32 ok: trained 3.00 s, error 1.00 %, 8.0 s in all",
+        "jax · cpu · digits-cnn epochs=2 · batch 32 skipped: too [bold]slow[/bold]",
     ]
 
 

@@ -29,7 +29,7 @@ def make_workload(name: str, parameters: Mapping[str, Any], *, where: str = "the
     >>> make_workload("mnist-mlp", {"units": 64}).label
     'mnist-mlp units=64'
     """
-    if name not in WORKLOADS:
+    if not isinstance(name, str) or name not in WORKLOADS:
         raise unknown("model", name, WORKLOADS, where=where)
     accepted = inspect.signature(WORKLOADS[name]).parameters
     for key, value in parameters.items():
@@ -42,9 +42,8 @@ def make_workload(name: str, parameters: Mapping[str, Any], *, where: str = "the
                 f"parameter {key} of {name} at {where} is {value!r}; accepted: a value of type {kind.__name__}, "
                 f"for example {accepted[key].default!r}. Correct the value and start again."
             )
-    chosen = {
-        key: parameters[key] for key in accepted if parameters.get(key, accepted[key].default) != accepted[key].default
-    }
+    given = {key: type(accepted[key].default)(parameters[key]) for key in accepted if key in parameters}
+    chosen = {key: value for key, value in given.items() if value != accepted[key].default}
     try:
         return replace(WORKLOADS[name](**chosen), parameters=tuple(chosen.items()))
     except ValueError as error:

@@ -147,6 +147,8 @@ def _read(path: Path, read: Any, folder: Path) -> Any:
         return read(path)
     except FileNotFoundError:
         problem = "it is missing"
+    except OSError as error:
+        problem = f"it cannot be read ({error.strerror})"
     except BrokenFileError as error:
         problem = str(error)
     raise UserError(f"data file {path} cannot be used: {problem}. {how_to_get(folder)}")

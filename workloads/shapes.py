@@ -44,6 +44,8 @@ def output_shape(layer: Layer, shape: Shape) -> Shape:
             size = _window_output((height, width), layer.pool_size, layer.strides, layer.padding)
             return (*size, channels)
         case Flatten():
+            if len(shape) != 3:
+                raise ValueError(f"there is nothing to flatten in {shape}")
             return (math.prod(shape),)
         case Dense():
             if len(shape) != 1:
