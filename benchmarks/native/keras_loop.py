@@ -60,26 +60,26 @@ def make_net(model: str) -> keras.Model:
     return net
 
 
-def tensorflow_batches(images: Any, labels: Any, batch_size: int) -> Any:
-    """Return a tf.data set without the autotuning that holds up some epochs by a second."""
+def make_loop(model: str, images: Any, labels: Any) -> Callable[[Any], None]:
+    """Return a function that trains one epoch over `images[order]` and returns when it is done."""
+    net, batch_size = make_net(model), BATCH_SIZES[model]
+    if keras.config.backend() == "tensorflow":
+        batches = tensorflow_batches(images, labels, batch_size)
+        return lambda order: net.fit(batches(order), verbose=0)
+    return lambda order: net.fit(images[order], labels[order], batch_size=batch_size, shuffle=False, verbose=0)
+
+
+def tensorflow_batches(images: Any, labels: Any, batch_size: int) -> Callable[[Any], Any]:
+    """Return a function from an order to a tf.data set without the autotuning that holds up some epochs by a second."""
     import tensorflow as tf
 
     options = tf.data.Options()
     options.autotune.enabled = False
     with tf.device("CPU:0"):
-        dataset = tf.data.Dataset.from_tensor_slices((images, labels))
-        return dataset.batch(batch_size).prefetch(2).with_options(options)
+        x, y = tf.constant(images), tf.constant(labels)
 
+    def batches(order: Any) -> Any:
+        parts = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        return parts.map(lambda part: (tf.gather(x, part), tf.gather(y, part))).prefetch(2).with_options(options)
 
-def make_loop(model: str, images: Any, labels: Any) -> Callable[[Any], None]:
-    """Return a function that trains one epoch over `images[order]` and returns when it is done."""
-    net, batch_size = make_net(model), BATCH_SIZES[model]
-
-    def epoch(order: Any) -> None:
-        x, y = images[order], labels[order]
-        if keras.config.backend() == "tensorflow":
-            net.fit(tensorflow_batches(x, y, batch_size), verbose=0)
-        else:
-            net.fit(x, y, batch_size=batch_size, shuffle=False, verbose=0)
-
-    return epoch
+    return batches
