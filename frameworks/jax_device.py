@@ -12,9 +12,9 @@ def start_device(device: Device) -> jax.Device:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     try:
         started = jax.devices(device)[0]
-    # An AssertionError is what JAX_PLATFORMS=cuda gives where no plug-in for it is installed.
+    # An empty AssertionError is what JAX_PLATFORMS=cuda gives where no plug-in for it is installed.
     except (RuntimeError, AssertionError) as error:
-        raise DeviceUnavailableError(f"jax.devices({device!r}): {error}") from error
+        raise DeviceUnavailableError(f"jax.devices({device!r}): {str(error) or 'no plug-in for it'}") from error
     jax.config.update("jax_default_device", started)
     # On GPU anything less may be TF32.
     jax.config.update("jax_default_matmul_precision", "highest")
