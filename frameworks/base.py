@@ -69,6 +69,15 @@ class Adapter(ABC):
         """Make the workload's net from canonical `weights`; `seed` is for dropout alone."""
 
 
+def as_float32(constant: float) -> float:
+    """Round a constant as a float32 kernel does.
+
+    Where a kernel takes β in float32 and the bias correction 1 − βᵗ is made elsewhere, both must mean the same β: for
+    β = 0.999 the rounding changes 1 − β by 1.3e-5 of itself.
+    """
+    return float(np.float32(constant))
+
+
 def batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
     """Cut an order into consecutive batches; the last may be partial."""
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

@@ -1,5 +1,6 @@
 """JAX: a jitted step per batch with donated state, optax optimisers."""
 
+import math
 from functools import partial
 from itertools import product
 from typing import Any
@@ -73,18 +74,29 @@ def _optimizer(spec: SGD | Adam) -> optax.GradientTransformation:
                 optax.trace(decay=momentum, nesterov=False),
             )
         case Adam():
-            return optax.chain(_scale_by_adam(spec), optax.scale(-spec.learning_rate))
+            return _adam(spec)
 
 
-def _scale_by_adam(spec: Adam) -> optax.GradientTransformation:
-    """optax.scale_by_adam, which adds epsilon after the bias correction: it gets an epsilon divided by that."""
-    make = partial(optax.scale_by_adam, b1=spec.beta_1, b2=spec.beta_2, eps_root=0.0)
+def _adam(spec: Adam) -> optax.GradientTransformation:
+    """The spec's Adam from optax's parts; optax.adam itself has epsilon on the other side of the bias correction.
+
+    1 − βᵗ is −expm1(t·log β): written out in float32 it is off by 1e-5 in the first steps.
+    """
+
+    def init(weights: Arrays) -> optax.ScaleByAdamState:
+        zeros = optax.tree.zeros_like(weights)
+        return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=zeros, nu=zeros)
 
     def update(gradients: Arrays, state: Any, weights: Arrays | None = None) -> tuple[Arrays, Any]:
-        correction = jnp.sqrt(1 - spec.beta_2 ** (state.count + 1))
-        return make(eps=spec.epsilon / correction).update(gradients, state, weights)
+        first = optax.tree.update_moment(gradients, state.mu, spec.beta_1, 1)
+        second = optax.tree.update_moment_per_elem_norm(gradients, state.nu, spec.beta_2, 2)
+        count = state.count + 1
+        correction_1, correction_2 = (-jnp.expm1(count * math.log(beta)) for beta in (spec.beta_1, spec.beta_2))
+        rate = spec.learning_rate * jnp.sqrt(correction_2) / correction_1
+        updates = jax.tree.map(lambda m, v: -rate * m / (jnp.sqrt(v) + spec.epsilon), first, second)
+        return updates, optax.ScaleByAdamState(count=count, mu=first, nu=second)
 
-    return optax.GradientTransformation(make(eps=spec.epsilon).init, update)
+    return optax.GradientTransformation(init, update)
 
 
 class JaxAdapter(Adapter):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model
+from frameworks.base import Adapter, Device, Images, Labels, Model, as_float32
 from workloads.initial import Weights
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Padding, ReLU, Workload
 
@@ -82,8 +82,28 @@ def _optimizer(spec: SGD | Adam) -> keras.optimizers.Optimizer:
         case SGD(learning_rate=rate, momentum=momentum, decay=decay):
             schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
             return keras.optimizers.SGD(schedule, momentum=momentum, nesterov=False)
-        case Adam(learning_rate=rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon):
+        case Adam(epsilon=epsilon):
+            beta_1, beta_2 = as_float32(spec.beta_1), as_float32(spec.beta_2)
+            rate = CorrectedRate(spec.learning_rate, beta_1, beta_2)
             return keras.optimizers.Adam(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=False)
+
+
+class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A constant rate that makes up for the rounding of Keras' bias corrections.
+
+    Keras takes 1 − βᵗ in float32, which is off by up to 1e-5 of itself in the first steps; −expm1(t·log β) is not.
+    """
+
+    def __init__(self, rate: float, beta_1: float, beta_2: float) -> None:
+        super().__init__()
+        self._rate, self._betas = rate, (beta_1, beta_2)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate of the update after `step` others."""
+        t = keras.ops.cast(step + 1, "float32")
+        exact = [-keras.ops.expm1(t * math.log(beta)) for beta in self._betas]
+        rounded = [1 - keras.ops.power(keras.ops.cast(beta, "float32"), t) for beta in self._betas]
+        return self._rate * keras.ops.sqrt(exact[1] / rounded[1]) * rounded[0] / exact[0]
 
 
 class Batches(keras.utils.PyDataset):

@@ -8,7 +8,7 @@ from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model, batches
+from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model, as_float32, batches
 from workloads.initial import Weights
 from workloads.shapes import layer_shapes, padding_amounts
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, ReLU, Shape, Workload
@@ -118,8 +118,8 @@ def _optimizer(spec: SGD | Adam) -> mx.optimizer.Optimizer:
     match spec:
         case SGD():
             return mx.optimizer.SGD(momentum=spec.momentum, lr_scheduler=InverseTimeDecay(spec), wd=0.0)
-        case Adam(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon):
-            rate = spec.learning_rate
+        case Adam(learning_rate=rate, epsilon=epsilon):
+            beta_1, beta_2 = as_float32(spec.beta_1), as_float32(spec.beta_2)
             return mx.optimizer.Adam(learning_rate=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, wd=0.0)
 
 

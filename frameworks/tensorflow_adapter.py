@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model
+from frameworks.base import Adapter, Device, Images, Labels, Model, as_float32
 from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, start_device, synchronize
 from workloads.initial import Weights
 from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Padding, ReLU, Workload
@@ -165,7 +165,7 @@ class Optimizer:
             case SGD(learning_rate=rate, decay=decay):
                 rates = rate / (1 + decay * t)
             case Adam(learning_rate=rate, beta_1=beta_1, beta_2=beta_2):
-                rates = rate * np.sqrt(1 - beta_2 ** (t + 1)) / (1 - beta_1 ** (t + 1))
+                rates = rate * np.sqrt(1 - as_float32(beta_2) ** (t + 1)) / (1 - as_float32(beta_1) ** (t + 1))
         return rates.astype(np.float32)
 
     def apply(self, gradients: list[tf.Tensor], rate: tf.Tensor) -> None:

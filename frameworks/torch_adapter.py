@@ -136,7 +136,7 @@ class TorchModel(Model):
 
     def _canonical(self, tensors: dict[str, Any]) -> Weights:
         return {
-            name: np.ascontiguousarray(tensor.detach().cpu().numpy().transpose(_TO_CANONICAL[tensor.ndim]))
+            name: np.array(tensor.detach().cpu().numpy().transpose(_TO_CANONICAL[tensor.ndim]), order="C")
             for name, tensor in tensors.items()
         }
 

@@ -179,6 +179,7 @@ def check_training_continues_across_calls_and_keeps_the_rest(adapter: Adapter, w
     images, labels = draw_batch(workload, samples)
     order = np.random.RandomState(SEED).permutation(samples)
     whole, cut = build(adapter, workload)[0], build(adapter, workload)[0]
+    before = whole.weights()
     mean = whole.train_batches(images, labels, order)
     parts = np.split(order, [workload.batch_size, 2 * workload.batch_size])
     losses = [cut.train_batches(images, labels, part) for part in parts]
@@ -186,6 +187,7 @@ def check_training_continues_across_calls_and_keeps_the_rest(adapter: Adapter, w
     assert abs(mean - expected) <= 1e-6 * expected, (mean, expected)
     for name, weight in cut.weights().items():
         assert_close(whole.weights()[name], weight.astype(np.float64), WEIGHT_TOLERANCE, name)
+        assert not np.array_equal(before[name], weight), f"{name} was not copied, or training left it as it was"
 
 
 def check_the_seed_decides_dropout(adapter: Adapter, workload: Workload) -> None:
