@@ -1,7 +1,6 @@
 """Every adapter against the contract, in its own environment; and all tools against one another."""
 
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from harness.environments import EnvironmentFailedError, ensure_environment, pyt
 from harness.host import available_cores
 from harness.launch import child_environment
 from harness.places import PROJECT
-from tests.conformance import CASES
+from tests.conformance import CASES, LOSS_SEEDS, LOSS_STEPS
 from workloads import make_workload
 
 pytestmark = pytest.mark.conformance
@@ -66,7 +65,7 @@ def _run_suite(tool: str, prepared: dict[str, Path]) -> dict[str, Any]:
     return {
         "trouble": f"exit code {finished.returncode}\n{finished.stdout[-2000:]}\n{finished.stderr[-4000:]}",
         "cases": {line["case"]: line["failure"] for line in lines if "case" in line},
-        "losses": {line["losses"]: line["values"] for line in lines if "losses" in line},
+        "losses": {(line["losses"], line["seed"]): line["values"] for line in lines if "losses" in line},
     }
 
 
@@ -85,12 +84,30 @@ def test_adapter_keeps_the_contract(tool: str, case: str, suite: Callable[[str],
 @pytest.mark.parametrize("model", LOSS_MODELS)
 @pytest.mark.parametrize("tool", LEARNING)
 def test_first_losses_are_the_same_in_every_tool(tool: str, model: str, suite: Callable[[str], dict[str, Any]]) -> None:
-    outcome = suite(tool)
-    assert model in outcome["losses"], f"{tool} did not come so far: {outcome['trouble']}"
-    losses = outcome["losses"][model]
-    assert len(losses) == 20
-    assert len(set(losses)) == 20, "a training loss that does not move proves nothing"
+    """Without dropout the first 20 losses of any two tools agree, from the same weights on the same batches.
+
+    Float32 rounding alone keeps two tools within 1e-6. But where two values of a pool's window, or a ReLU's input and
+    zero, are closer than rounding, tools may differ in the gradient's path; from there on a run separates by itself,
+    and another seed must be looked at. A net, batch or optimiser that differs separates with every seed.
+    """
+    mine = _losses(suite(tool), model, tool)
     for other in LEARNING:
-        expected = suite(other)["losses"].get(model, losses)
-        for step, (loss, reference) in enumerate(zip(losses, expected, strict=True)):
-            assert math.isclose(loss, reference, rel_tol=LOSS_TOLERANCE), (other, step, loss, reference)
+        theirs = _losses(suite(other), model, other)
+        apart = {seed: _difference(mine[seed], theirs[seed]) for seed in LOSS_SEEDS}
+        assert min(apart.values()) <= LOSS_TOLERANCE, (other, apart)
+        first = max(_difference(mine[seed][:2], theirs[seed][:2]) for seed in LOSS_SEEDS)
+        assert first <= LOSS_TOLERANCE, (other, first)
+
+
+def _losses(outcome: dict[str, Any], model: str, tool: str) -> dict[int, list[float]]:
+    """Return a tool's losses by seed, all of them there and moving."""
+    missing = [seed for seed in LOSS_SEEDS if (model, seed) not in outcome["losses"]]
+    assert not missing, f"{tool} did not come so far: {outcome['trouble']}"
+    losses = {seed: outcome["losses"][model, seed] for seed in LOSS_SEEDS}
+    assert all(len(set(values)) == LOSS_STEPS for values in losses.values()), "losses that do not move prove nothing"
+    return losses
+
+
+def _difference(mine: list[float], theirs: list[float]) -> float:
+    """Return the largest relative difference."""
+    return max(abs(a - b) / abs(b) for a, b in zip(mine, theirs, strict=True))
