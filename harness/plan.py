@@ -4,7 +4,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ class _Common:
 
     seed: int
     time_limit_s: float
-    environments: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, str]
 
 
 def load_matrix(path: Path) -> list[Cell]:
