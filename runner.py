@@ -10,15 +10,20 @@ from typing import Any
 
 from rich.console import Console
 
+from frameworks import FLOOR, UNSUPPORTED
+from harness.audit import PROVEN, proven_workload, render_ladder
 from harness.doctor import examine
 from harness.host import available_cores, describe_host
 from harness.places import PROJECT
 from harness.plan import load_matrix, mark_unavailable, repeat_cells, select
 from harness.records import ABSENT, Record, read_records, write_whole
-from harness.session import Planned, plan_session, run_session
+from harness.session import Planned, plan_session, prepare_environments, prove_cells, run_session
 from harness.tables import render_markdown
 from harness.view import SessionView
 from workloads.errors import UserError
+
+OPTIONS_OF = {"report": ("results",), "audit": ("matrix", "only"), "doctor": ()}
+"""What each command takes of the options of a run."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -36,11 +41,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="")
     report = commands.add_parser("report", help="write the tables again, from the records")
     report.add_argument("--results", type=Path, default=argparse.SUPPRESS, help="folder of records and tables")
+    audit = commands.add_parser("audit", help="prove that every tool trains the spec's net, and print the proof")
+    audit.add_argument("--matrix", type=Path, default=argparse.SUPPRESS, help="whose tools and models")
+    audit.add_argument("--only", action="append", default=argparse.SUPPRESS, metavar="AXIS=VALUE,...", help="a part")
     commands.add_parser("doctor", help="say which tools, devices and data sets are here")
     chosen = parser.parse_args(arguments)
     if chosen.command:
-        of_a_run = [name for name in vars(chosen) if name not in ("command", "results")]
-        for name in [*of_a_run, *(["results"] if chosen.command == "doctor" else [])]:
+        accepted = {"command", *OPTIONS_OF[chosen.command]}
+        for name in vars(chosen).keys() - accepted:
             if getattr(chosen, name) != parser.get_default(name):
                 parser.error(f"--{name} does not go with {chosen.command}")
     return chosen
@@ -69,6 +77,32 @@ def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
     print(f"written: {report}")
     allowed = {"ok"} if arguments.strict else {"ok", *ABSENT}
     return 0 if all(content["status"] in allowed for content in contents) else 1
+
+
+def run_audit(arguments: argparse.Namespace) -> int:
+    """Prove what a matrix pairs and print each proof; exit code 1 if a tool does not train the spec's net."""
+    host = describe_host()
+    cells = select(load_matrix(arguments.matrix), arguments.only)
+    cells = mark_unavailable(cells, cores=len(available_cores()), no_gpu=host["no_gpu"])
+    pairs = {
+        (cell.tool, cell.device, proven_workload(cell.workload)): cell
+        for cell in cells
+        if cell.not_run is None and cell.tool != FLOOR
+    }
+    if not pairs:
+        reasons = dict.fromkeys(": ".join(cell.not_run) for cell in cells if cell.not_run)
+        raise UserError(
+            f"nothing of {arguments.matrix} can be proven here ({'; '.join(reasons) or 'no tool in it trains'}); "
+            "accepted: a matrix with a tool and a device that are here. Change the matrix or --only."
+        )
+    interpreters = prepare_environments(pairs.values(), print)
+    verdicts = prove_cells(pairs.values(), interpreters, host, print)
+    for cell, verdict in verdicts.items():
+        print("\n".join(render_ladder(f"{cell.tool} · {cell.device} · {cell.workload.label}", verdict)))
+    supported = [verdict for verdict in verdicts.values() if not (verdict["reason"] or "").startswith(UNSUPPORTED)]
+    proven = sum(verdict["level"] in PROVEN for verdict in supported)
+    print(f"{proven} of {len(supported)} pairs of tool and model are proven to be the same net")
+    return 0 if proven == len(supported) else 1
 
 
 def print_plan(planned: Sequence[Planned]) -> None:
@@ -107,6 +141,8 @@ def main(arguments: Sequence[str]) -> int:
             case "report":
                 print(f"written: {write_report(chosen.results)}")
                 return 0
+            case "audit":
+                return run_audit(chosen)
             case "doctor":
                 for line in examine():
                     print(line)

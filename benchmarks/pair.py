@@ -42,7 +42,7 @@ def main() -> None:
     data = load_split(arguments.data, workload.data)
     tool = TOOLS[arguments.tool]
     adapter = load_adapter(arguments.tool)(device="cpu", cores=arguments.cores, **tool.options)
-    model = adapter.build(workload, initial_weights(workload.network, 0), 0)
+    model = adapter.build(workload, initial_weights(workload.network, 0), 0, "float32")
     native = importlib.import_module(f"benchmarks.native.{tool.adapter.partition('_')[0]}_loop")
     options = {name: value for name, value in tool.options.items() if name != "backend"}
     loop = native.make_loop(arguments.net, data.train_images, data.train_labels, **options)

@@ -22,6 +22,12 @@ class Tool:
     python: str | None = None
 
 
+FLOOR = "null"
+"""The tool that trains nothing: nothing about it is proven, and it is compared with nothing."""
+
+UNSUPPORTED = "unsupported: "
+"""How a verdict's reason begins where the adapter refuses the workload."""
+
 _TENSORFLOW = {"cpu": "tensorflow.txt", "gpu": "tensorflow-gpu.txt"}
 _TORCH = {"cpu": "torch.txt", "gpu": "torch.txt"}
 _JAX = {"cpu": "jax.txt", "gpu": "jax-gpu.txt"}
@@ -81,7 +87,7 @@ TOOLS: Mapping[str, Tool] = {
         unsupported={"gpu": "MXNet 1.9.1 was built for CUDA 11.2 at most and is retired upstream"},
         python="3.11",
     ),
-    "null": Tool(
+    FLOOR: Tool(
         label="learns nothing",
         adapter="null_adapter:NullAdapter",
         requirements={"cpu": None, "gpu": None},

@@ -5,15 +5,20 @@ worker times each of these, so none may do another's work.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workloads.initial import Weights
-from workloads.spec import Workload
+from workloads.spec import INPUT, Network, Node, Workload
 
 Device = Literal["cpu", "gpu"]
+Precision = Literal["float32", "float64"]
+Difference = Literal["biased moving variance"]
+"""How a framework may differ by nature from the spec. A moving variance is biased where it is fed the variance that
+normalises, without Bessel's correction n / (n − 1): inference sees it, no training step does."""
 Images = NDArray[np.float32]
 Labels = NDArray[np.int32]
 
@@ -26,23 +31,30 @@ class Model(ABC):
     """A net on its device with its optimiser's state, fed from NumPy arrays in host memory."""
 
     @abstractmethod
-    def forward(self, images: Images) -> NDArray[np.float32]:
+    def forward(self, images: Images) -> NDArray[Any]:
         """Return the logits (N, classes) of (N, H, W, C) in inference mode, worked off in batches of the workload."""
 
     @abstractmethod
+    def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
+        """Return the output of every node by name for one batch in inference mode, in canonical layouts."""
+
+    @abstractmethod
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
-        """Return the mean loss of one batch in training mode and its gradient by weight name, without an update."""
+        """Return the loss of one batch in training mode and its gradient by name of trainable weight, changing nothing.
+
+        The loss is the mean over the batch plus the L2 term.
+        """
 
     @abstractmethod
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         """Train once on `images[order]` in consecutive batches, the last one partial, and return the mean loss.
 
-        The mean is over samples; each sample's loss is the one before its batch's update.
+        The mean is over samples; each sample's loss is its batch's (with the L2 term) before the update.
         """
 
     @abstractmethod
     def weights(self) -> Weights:
-        """Return a copy of the trainable weights by name, in canonical layouts."""
+        """Return a copy of all weights by name, moving statistics included, in canonical layouts."""
 
     @abstractmethod
     def synchronize(self) -> None:
@@ -54,28 +66,67 @@ class Model(ABC):
 
 
 class Adapter(ABC):
-    """A framework on one device. Making it raises DeviceUnavailableError where there is no such device."""
+    """A framework on one device. Making it raises DeviceUnavailableError where there is no such device.
+
+    `precisions` are those that `build` takes; weights, gradients and outputs come back in them. `differences` are
+    those that are the framework's nature.
+    """
+
+    precisions: tuple[Precision, ...] = ("float32",)
+    differences: tuple[Difference, ...] = ()
 
     @abstractmethod
     def __init__(self, *, device: Device, cores: int, **options: Any) -> None:
         """Start the device and set the framework's own threads to `cores`. `options` come from the tool table."""
 
-    def supports(self, workload: Workload) -> str | None:
+    def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return why this framework cannot train the workload as it is specified, or None if it can."""
         return None
 
     @abstractmethod
-    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
-        """Make the workload's net from canonical `weights`; `seed` is for dropout alone."""
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
+        """Make the workload's net from canonical `weights` (moving statistics too); `seed` is for dropout alone."""
 
 
-def as_float32(constant: float) -> float:
-    """Round a constant as a float32 kernel does.
+def rounded(constant: float, precision: Precision) -> float:
+    """Round a constant as a kernel of that precision does.
 
     Where a kernel takes β in float32 and the bias correction 1 − βᵗ is made elsewhere, both must mean the same β: for
     β = 0.999 the rounding changes 1 − β by 1.3e-5 of itself.
     """
-    return float(np.float32(constant))
+    return float(np.dtype(precision).type(constant))
+
+
+Step = tuple[Node, tuple[str, ...]]
+"""A node, and the values that nothing needs once it is worked out."""
+
+
+def schedule(network: Network) -> list[Step]:
+    """Return the nodes in order, each with the values it is the last to take."""
+    last = {name: node.name for node in network.nodes for name in node.inputs}
+    return [(node, tuple(dict.fromkeys(x for x in node.inputs if last[x] == node.name))) for node in network.nodes]
+
+
+def work_off(steps: list[Step], images: Any, apply: Callable[..., Any], outputs: dict[str, Any] | None = None) -> Any:
+    """Return the last node's value, where `apply(node, *values)` gives a node's; all are put into `outputs` if given.
+
+    A value is let go after its last use, so that an inference pass holds no more of them than it must.
+    """
+    values = {INPUT: images}
+    for node, finished in steps:
+        value = apply(node, *[values[name] for name in node.inputs])
+        for name in finished:
+            del values[name]
+        values[node.name] = value
+        if outputs is not None:
+            outputs[node.name] = value
+    return value
+
+
+def check_names(found: Iterable[str], weights: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a framework's variables are just the weights that it was given."""
+    if odd := set(found) ^ weights.keys():
+        raise ValueError(f"the framework's weights and the spec's differ in {', '.join(sorted(odd))}")
 
 
 def batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:

@@ -1,7 +1,6 @@
 """JAX: a jitted step per batch with donated state, optax optimisers."""
 
 import math
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -12,75 +11,173 @@ import optax
 from jax import lax
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model, batches
+from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, batches, schedule, work_off
 from frameworks.jax_device import peak_memory_bytes, start_device
-from workloads.initial import Weights
-from workloads.shapes import layer_shapes, padding_amounts
-from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Network, ReLU, Shape, Workload
+from workloads.initial import Weights, by_node
+from workloads.shapes import output_shapes, padding_amounts, weight_shapes, window_counts
+from workloads.spec import (
+    SGD,
+    Adam,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    LocalResponseNorm,
+    MaxPool2D,
+    Network,
+    Node,
+    ReLU,
+    Shape,
+    Workload,
+)
 
 Arrays = dict[str, jax.Array]
-State = tuple[Arrays, optax.OptState, jax.Array]
-"""Weights by name, the optimiser's state, and the key that the next dropout comes from."""
+State = tuple[Arrays, Arrays, optax.OptState, jax.Array]
+"""Weights and moving statistics by name, the optimiser's state, and the key that the next dropout comes from."""
 
 
-def _max_pool(x: jax.Array, layer: MaxPool2D, padding: Any, after: Shape) -> jax.Array:
-    """Take the largest of the window's strided slices; the gradient goes to the first of equals, as in other tools.
+def _slices(x: jax.Array, layer: MaxPool2D | AveragePool2D, before: Shape, value: float) -> list[jax.Array]:
+    """Return the strided slices (N, H', W', C) that a pool reduces, one for each place in its window.
 
-    The same from lax.reduce_window has a gradient (select-and-scatter) that is some 30 times slower on CPU.
+    The same from lax.reduce_window has a gradient that is some 30 times slower on CPU for a max pool.
     """
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
-    (row_step, column_step), (rows, columns, _) = layer.strides, after
-    largest = None
-    for top, left in product(*map(range, layer.pool_size)):
-        bottom, right = top + (rows - 1) * row_step + 1, left + (columns - 1) * column_step + 1
-        candidate = x[:, top:bottom:row_step, left:right:column_step]
-        largest = candidate if largest is None else jnp.where(candidate > largest, candidate, largest)
+    size = before[0], before[1]
+    padding = padding_amounts(size, layer.pool_size, layer.strides, layer.padding)
+    (row_step, column_step), (rows, columns) = layer.strides, window_counts(size, layer).shape
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
+    height, width = (rows - 1) * row_step + 1, (columns - 1) * column_step + 1
+    return [
+        x[:, top : top + height : row_step, left : left + width : column_step]
+        for top, left in product(*map(range, layer.pool_size))
+    ]
+
+
+def _max_pool(x: jax.Array, layer: MaxPool2D, before: Shape) -> jax.Array:
+    """Take the largest of each window; the gradient goes to the first of equals, as in other tools."""
+    largest, *others = _slices(x, layer, before, -jnp.inf)
+    for other in others:
+        largest = jnp.where(other > largest, other, largest)
     return largest
 
 
-def _logits(network: Network, weights: Arrays, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
-    """Return the logits (N, classes) of (N, H, W, C); a key turns dropout on."""
-    shapes = layer_shapes(network)
-    for name, layer in network.named_layers():
-        before, after = shapes[name]
-        match layer:
-            case Conv2D(kernel_size=window, strides=strides):
-                padding = padding_amounts(before[:2], window, strides, layer.padding)
-                layouts = ("NHWC", "HWIO", "NHWC")
-                x = lax.conv_general_dilated(x, weights[f"{name}/kernel"], strides, padding, dimension_numbers=layouts)
-                x = x + weights[f"{name}/bias"] if layer.use_bias else x
-            case MaxPool2D(pool_size=window, strides=strides):
-                x = _max_pool(x, layer, padding_amounts(before[:2], window, strides, layer.padding), after)
-            case Dense():
-                x = x @ weights[f"{name}/kernel"]
-                x = x + weights[f"{name}/bias"] if layer.use_bias else x
-            case ReLU():
-                x = jax.nn.relu(x)
-            case Dropout(rate=rate):
-                if key is not None:
+def _average_pool(x: jax.Array, layer: AveragePool2D, before: Shape) -> jax.Array:
+    counts = window_counts((before[0], before[1]), layer)
+    return sum(_slices(x, layer, before, 0.0)) / counts[..., None].astype(x.dtype)
+
+
+def _normalize(x: jax.Array, layer: BatchNorm, own: Arrays, mean: jax.Array, variance: jax.Array) -> jax.Array:
+    factor = lax.rsqrt(variance + layer.epsilon)
+    factor = factor * own["gamma"] if layer.scale else factor
+    x = (x - mean) * factor
+    return x + own["beta"] if layer.center else x
+
+
+def _response_norm(x: jax.Array, layer: LocalResponseNorm) -> jax.Array:
+    radius, channels = layer.radius, x.shape[-1]
+    squares = jnp.pad(x**2, ((0, 0), (0, 0), (0, 0), (radius, radius)))
+    sums = sum(squares[..., place : place + channels] for place in range(2 * radius + 1))
+    return x / (layer.bias + layer.alpha * sums) ** layer.beta
+
+
+class Net:
+    """A network of the spec as a pure function."""
+
+    def __init__(self, network: Network) -> None:
+        self._steps = schedule(network)
+        self._shapes = output_shapes(network)
+
+    def infer(self, weights: Arrays, moving: Arrays, x: jax.Array, outputs: Arrays | None = None) -> jax.Array:
+        """Return the logits (N, classes) of (N, H, W, C), and put every node's output into `outputs` if given."""
+
+        weights_of = by_node(weights | moving)
+
+        def apply(node: Node, *inputs: jax.Array) -> jax.Array:
+            own = weights_of.get(node.name, {})
+            match node.layer:
+                case BatchNorm():
+                    return _normalize(inputs[0], node.layer, own, own["moving_mean"], own["moving_variance"])
+                case Dropout():
+                    return inputs[0]
+            return self._apply(node, own, *inputs)
+
+        return work_off(self._steps, x, apply, outputs)
+
+    def train(self, weights: Arrays, moving: Arrays, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Arrays]:
+        """Return the logits with dropout on, and the moving statistics after this batch."""
+        moved, weights_of = dict(moving), by_node(weights)
+
+        def apply(node: Node, *inputs: jax.Array) -> jax.Array:
+            nonlocal key
+            own, x = weights_of.get(node.name, {}), inputs[0]
+            match node.layer:
+                case BatchNorm(momentum=momentum):
+                    axes = tuple(range(x.ndim - 1))
+                    mean, variance = x.mean(axes), x.var(axes)
+                    count = x.size // x.shape[-1]
+                    news = {"moving_mean": mean, "moving_variance": variance * (count / max(count - 1, 1))}
+                    for name, value in news.items():
+                        full = f"{node.name}/{name}"
+                        moved[full] = momentum * moving[full] + (1 - momentum) * lax.stop_gradient(value)
+                    return _normalize(x, node.layer, own, mean, variance)
+                case Dropout(rate=rate):
                     key, mask_key = jax.random.split(key)
-                    x = jnp.where(jax.random.bernoulli(mask_key, 1 - rate, x.shape), x / (1 - rate), 0)
+                    return jnp.where(jax.random.bernoulli(mask_key, 1 - rate, x.shape), x / (1 - rate), 0)
+            return self._apply(node, own, *inputs)
+
+        return work_off(self._steps, x, apply), moved
+
+    def _apply(self, node: Node, own: Arrays, *inputs: jax.Array) -> jax.Array:
+        """Return what is the same in training and inference."""
+        x, before = inputs[0], self._shapes[node.inputs[0]]
+        match node.layer:
+            case Conv2D(kernel_size=window, strides=strides, padding=padding):
+                amounts = padding_amounts((before[0], before[1]), window, strides, padding)
+                layouts = ("NHWC", "HWIO", "NHWC")
+                x = lax.conv_general_dilated(x, own["kernel"], strides, amounts, dimension_numbers=layouts)
+                return x + own["bias"] if node.layer.use_bias else x
+            case Dense():
+                x = x @ own["kernel"]
+                return x + own["bias"] if node.layer.use_bias else x
+            case MaxPool2D():
+                return _max_pool(x, node.layer, before)
+            case AveragePool2D():
+                return _average_pool(x, node.layer, before)
+            case GlobalAveragePool2D():
+                return x.mean((1, 2))
+            case LocalResponseNorm():
+                return _response_norm(x, node.layer)
+            case ReLU():
+                return jax.nn.relu(x)
             case Flatten():
-                x = x.reshape(len(x), -1)
-    return x
+                return x.reshape(len(x), -1)
+            case Add():
+                return sum(inputs[1:], start=x)
+            case Concatenate():
+                return jnp.concatenate(inputs, axis=-1)
+        raise TypeError(f"JAX has no translation of {node}")
 
 
 def _optimizer(spec: SGD | Adam) -> optax.GradientTransformation:
     match spec:
-        case SGD(learning_rate=rate, momentum=momentum, decay=decay):
+        case SGD(learning_rate=rate, momentum=momentum, decay=decay, nesterov=nesterov):
             # The rate comes before the momentum, as it belongs inside the velocity.
             return optax.chain(
                 optax.scale_by_schedule(lambda updates: -rate / (1 + decay * updates)),
-                optax.trace(decay=momentum, nesterov=False),
+                optax.trace(decay=momentum, nesterov=nesterov),
             )
         case Adam():
             return _adam(spec)
 
 
 def _adam(spec: Adam) -> optax.GradientTransformation:
-    """The spec's Adam from optax's parts; optax.adam itself has epsilon on the other side of the bias correction.
+    """The spec's Adam from optax's parts; optax.adam itself has one of the two forms, and 1 − βᵗ written out.
 
-    1 − βᵗ is −expm1(t·log β): written out in float32 it is off by 1e-5 in the first steps.
+    In float32 that is off by 1e-5 in the first steps, and −expm1(t·log β) is not.
     """
 
     def init(weights: Arrays) -> optax.ScaleByAdamState:
@@ -93,7 +190,8 @@ def _adam(spec: Adam) -> optax.GradientTransformation:
         count = state.count + 1
         correction_1, correction_2 = (-jnp.expm1(count * math.log(beta)) for beta in (spec.beta_1, spec.beta_2))
         rate = spec.learning_rate * jnp.sqrt(correction_2) / correction_1
-        updates = jax.tree.map(lambda m, v: -rate * m / (jnp.sqrt(v) + spec.epsilon), first, second)
+        epsilon = spec.epsilon * (jnp.sqrt(correction_2) if spec.epsilon_form == "algorithm-1" else 1)
+        updates = jax.tree.map(lambda m, v: -rate * m / (jnp.sqrt(v) + epsilon), first, second)
         return updates, optax.ScaleByAdamState(count=count, mu=first, nu=second)
 
     return optax.GradientTransformation(init, update)
@@ -102,59 +200,86 @@ def _adam(spec: Adam) -> optax.GradientTransformation:
 class JaxAdapter(Adapter):
     """The threads follow the process's affinity: JAX has no call for them."""
 
+    precisions = ("float32", "float64")
+
     def __init__(self, *, device: Device, cores: int) -> None:
         self._device = start_device(device)
 
-    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
-        """Make the functions and put the weights on the device."""
-        return JaxModel(workload, weights, seed, self._device)
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
+        """Make the functions and put the weights on the device. JAX has double precision as a mode of everything."""
+        jax.config.update("jax_enable_x64", precision == "float64")
+        return JaxModel(workload, weights, seed, self._device, precision)
 
 
 class JaxModel(Model):
     """Pure functions of the state, each compiled once for full batches and once for the rest."""
 
-    def __init__(self, workload: Workload, weights: Weights, seed: int, device: jax.Device) -> None:
-        self._device = device
+    def __init__(
+        self, workload: Workload, weights: Weights, seed: int, device: jax.Device, precision: Precision
+    ) -> None:
+        self._device, self._precision = device, precision
         self._batch_size = workload.batch_size
-        network, optimizer = workload.network, _optimizer(workload.optimizer)
+        self._net = net = Net(workload.network)
+        optimizer, l2 = _optimizer(workload.optimizer), workload.l2
 
-        def loss_of(weights: Arrays, images: jax.Array, labels: jax.Array, key: jax.Array) -> jax.Array:
-            logits = _logits(network, weights, images, key)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        def loss_of(
+            weights: Arrays, moving: Arrays, images: jax.Array, labels: jax.Array, key: jax.Array
+        ) -> tuple[jax.Array, Arrays]:
+            logits, moved = net.train(weights, moving, images, key)
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            if l2:
+                loss += 0.5 * l2.rate * sum((weight**2).sum() for name, weight in weights.items() if l2.covers(name))
+            return loss, moved
 
         def step(state: State, images: jax.Array, labels: jax.Array) -> tuple[State, jax.Array]:
-            weights, optimizer_state, key = state
+            weights, moving, optimizer_state, key = state
             key, dropout_key = jax.random.split(key)
-            loss, gradients = jax.value_and_grad(loss_of)(weights, images, labels, dropout_key)
+            (loss, moving), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+                weights, moving, images, labels, dropout_key
+            )
             updates, optimizer_state = optimizer.update(gradients, optimizer_state)
-            return (optax.apply_updates(weights, updates), optimizer_state, key), loss
+            return (optax.apply_updates(weights, updates), moving, optimizer_state, key), loss
 
-        self._predict = jax.jit(partial(_logits, network))
-        self._loss_and_gradients = jax.jit(jax.value_and_grad(loss_of))
+        self._predict = jax.jit(net.infer)
+        self._loss_and_gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
         self._step = jax.jit(step, donate_argnums=0)
+        trainable = weight_shapes(workload.network).keys()
         # The step gives the state's memory away, so it must not be the caller's.
-        arrays = jax.device_put(weights, may_alias=False)
-        self._state: State = (arrays, jax.jit(optimizer.init)(arrays), jax.random.key(seed))
+        arrays = jax.device_put({name: self._cast(weight) for name, weight in weights.items()}, may_alias=False)
+        moving = {name: arrays.pop(name) for name in weights if name not in trainable}
+        self._state: State = (arrays, moving, jax.jit(optimizer.init)(arrays), jax.random.key(seed))
 
-    def forward(self, images: Images) -> NDArray[np.float32]:
-        starts = range(0, len(images), self._batch_size)
-        logits = [self._predict(self._state[0], images[start : start + self._batch_size]) for start in starts]
-        return np.concatenate(jax.device_get(logits))
+    def _cast(self, array: NDArray[np.float32]) -> NDArray[Any]:
+        return array.astype(self._precision, copy=False)
+
+    def forward(self, images: Images) -> NDArray[Any]:
+        weights, moving, *_ = self._state
+        parts = (images[start : start + self._batch_size] for start in range(0, len(images), self._batch_size))
+        return np.concatenate(jax.device_get([self._predict(weights, moving, self._cast(part)) for part in parts]))
+
+    def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
+        @jax.jit
+        def run(weights: Arrays, moving: Arrays, images: jax.Array) -> Arrays:
+            outputs: Arrays = {}
+            self._net.infer(weights, moving, images, outputs)
+            return outputs
+
+        return jax.device_get(run(*self._state[:2], self._cast(images)))
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
-        weights, _, key = self._state
-        loss, gradients = self._loss_and_gradients(weights, images, labels, key)
+        weights, moving, _, key = self._state
+        (loss, _), gradients = self._loss_and_gradients(weights, moving, self._cast(images), labels, key)
         return float(loss), {name: np.array(gradient) for name, gradient in gradients.items()}
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         parts, losses = batches(order, self._batch_size), []
         for batch in parts:
-            self._state, loss = self._step(self._state, images[batch], labels[batch])
+            self._state, loss = self._step(self._state, self._cast(images[batch]), labels[batch])
             losses.append(loss)
         return float(np.average(jax.device_get(losses), weights=[len(batch) for batch in parts]))
 
     def weights(self) -> Weights:
-        return {name: np.array(weight) for name, weight in self._state[0].items()}
+        return {name: np.array(weight) for name, weight in {**self._state[0], **self._state[1]}.items()}
 
     def synchronize(self) -> None:
         jax.block_until_ready(self._state)

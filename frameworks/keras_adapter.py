@@ -9,9 +9,31 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model, as_float32
+from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, check_names, rounded, schedule, work_off
 from workloads.initial import Weights
-from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Padding, ReLU, Workload
+from workloads.shapes import output_shapes, padding_amounts, window_counts
+from workloads.spec import (
+    L2,
+    SGD,
+    Adam,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2D,
+    Node,
+    Padding,
+    ReLU,
+    Shape,
+    Workload,
+)
 
 match keras.config.backend():
     case "tensorflow":
@@ -40,6 +62,33 @@ class InfinityPadding2D(keras.layers.Layer):
         return keras.ops.pad(x, self._padding, constant_values=-math.inf)
 
 
+class Rescale(keras.layers.Layer):
+    """Each place of (N, H, W, C) times its constant."""
+
+    def __init__(self, factors: NDArray[np.float64], name: str) -> None:
+        super().__init__(name=name)
+        self._factors = factors[..., None].astype(np.float32)
+
+    def call(self, x: Any) -> Any:
+        """Return the scaled images."""
+        return x * keras.ops.convert_to_tensor(self._factors)
+
+
+class ResponseNorm(keras.layers.Layer):
+    """Local response normalisation over channels, which Keras does not have."""
+
+    def __init__(self, layer: LocalResponseNorm, name: str) -> None:
+        super().__init__(name=name)
+        self._layer = layer
+
+    def call(self, x: Any) -> Any:
+        """Return x over a power of the sum of squares in its neighbourhood."""
+        radius, channels = self._layer.radius, x.shape[-1]
+        squares = keras.ops.pad(keras.ops.square(x), ((0, 0), (0, 0), (0, 0), (radius, radius)))
+        sums = sum(squares[..., place : place + channels] for place in range(2 * radius + 1))
+        return x / (self._layer.bias + self._layer.alpha * sums) ** self._layer.beta
+
+
 def _window_padding(
     kind: type[keras.layers.Layer], name: str, padding: Padding
 ) -> tuple[str, list[keras.layers.Layer]]:
@@ -49,43 +98,86 @@ def _window_padding(
     return "valid", [kind(padding, name=f"{name}_padding")]
 
 
-def _layers(layer: Layer, name: str) -> list[keras.layers.Layer]:
+def _regularizers(l2: L2 | None, kinds: tuple[str, ...]) -> dict[str, keras.Regularizer]:
+    """Return the regularisers of a layer's weights; Keras' L2 has no ½ of its own."""
+    return {f"{kind}_regularizer": keras.regularizers.L2(0.5 * l2.rate) for kind in kinds if l2 and kind in l2.kinds}
+
+
+def _layers(layer: Layer, name: str, l2: L2 | None, before: Shape) -> list[keras.layers.Layer]:
     """Translate a layer; kernels start as zeros because the weights are handed over afterwards."""
     match layer:
         case Conv2D(kernel_size=window, strides=strides, use_bias=bias):
             padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, layer.padding)
-            conv = keras.layers.Conv2D(
-                layer.filters, window, strides, padding, use_bias=bias, kernel_initializer="zeros", name=name
-            )
-            return [*pad, conv]
+            settings = {"use_bias": bias, "kernel_initializer": "zeros", **_regularizers(l2, ("kernel", "bias"))}
+            return [*pad, keras.layers.Conv2D(layer.filters, window, strides, padding, name=name, **settings)]
         case MaxPool2D(pool_size=window, strides=strides):
             padding, pad = _window_padding(InfinityPadding2D, name, layer.padding)
             return [*pad, keras.layers.MaxPooling2D(window, strides, padding, name=name)]
+        case AveragePool2D(pool_size=window, strides=strides):
+            return _average_pool(layer, name, before)
+        case GlobalAveragePool2D():
+            return [keras.layers.GlobalAveragePooling2D(name=name)]
+        case BatchNorm(momentum=momentum, epsilon=epsilon, center=center, scale=scale):
+            settings = {"center": center, "scale": scale, **_regularizers(l2, ("gamma", "beta"))}
+            return [keras.layers.BatchNormalization(-1, momentum, epsilon, name=name, **settings)]
+        case LocalResponseNorm():
+            return [ResponseNorm(layer, name)]
         case Dense(units=units, use_bias=bias):
-            return [keras.layers.Dense(units, use_bias=bias, kernel_initializer="zeros", name=name)]
+            settings = {"use_bias": bias, "kernel_initializer": "zeros", **_regularizers(l2, ("kernel", "bias"))}
+            return [keras.layers.Dense(units, name=name, **settings)]
         case ReLU():
             return [keras.layers.ReLU(name=name)]
         case Dropout(rate=rate):
             return [keras.layers.Dropout(rate, name=name)]
         case Flatten():
             return [keras.layers.Flatten(name=name)]
+        case Add():
+            return [keras.layers.Add(name=name)]
+        case Concatenate():
+            return [keras.layers.Concatenate(name=name)]
 
 
-def _sequential(workload: Workload) -> keras.Sequential:
-    layers = [part for name, layer in workload.network.named_layers() for part in _layers(layer, name)]
-    return keras.Sequential([keras.Input(workload.network.input_shape), *layers])
+def _average_pool(layer: AveragePool2D, name: str, before: Shape) -> list[keras.layers.Layer]:
+    """Pool with its own padding, or pad with zeros and let the mean be one of what is not padding.
+
+    Keras' "same" is of no use on PyTorch where it is uneven: there it repeats the edge and counts it.
+    """
+    amounts = padding_amounts((before[0], before[1]), layer.pool_size, layer.strides, layer.padding)
+    uneven = any(first != last for first, last in amounts)
+    by_hand = keras.config.backend() == "torch" and uneven
+    padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, amounts if by_hand else layer.padding)
+    pool = keras.layers.AveragePooling2D(layer.pool_size, layer.strides, padding, name=name)
+    if not pad:
+        return [pool]
+    factors = math.prod(layer.pool_size) / window_counts((before[0], before[1]), layer)
+    return [*pad, pool, Rescale(factors, f"{name}_rescaling")]
+
+
+def _functional(workload: Workload) -> tuple[keras.Model, dict[str, Any]]:
+    """Return the net, and the symbolic output of every node."""
+    shapes = output_shapes(workload.network)
+
+    def apply(node: Node, *inputs: Any) -> Any:
+        x = list(inputs) if len(inputs) > 1 else inputs[0]
+        for layer in _layers(node.layer, node.name, workload.l2, shapes[node.inputs[0]]):
+            x = layer(x)
+        return x
+
+    images, outputs = keras.Input(workload.network.input_shape), {}
+    return keras.Model(images, work_off(schedule(workload.network), images, apply, outputs)), outputs
 
 
 def _optimizer(spec: SGD | Adam) -> keras.optimizers.Optimizer:
     """Keras' own formulas are the spec's: the rate inside the velocity, epsilon outside the bias correction."""
     match spec:
-        case SGD(learning_rate=rate, momentum=momentum, decay=decay):
+        case SGD(learning_rate=rate, momentum=momentum, decay=decay, nesterov=nesterov):
             schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
-            return keras.optimizers.SGD(schedule, momentum=momentum, nesterov=False)
-        case Adam(epsilon=epsilon):
-            beta_1, beta_2 = as_float32(spec.beta_1), as_float32(spec.beta_2)
+            return keras.optimizers.SGD(schedule, momentum=momentum, nesterov=nesterov)
+        case Adam(epsilon=epsilon, epsilon_form=form):
+            beta_1, beta_2 = rounded(spec.beta_1, "float32"), rounded(spec.beta_2, "float32")
             rate = CorrectedRate(spec.learning_rate, beta_1, beta_2)
-            return keras.optimizers.Adam(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=False)
+            kind = keras.optimizers.Adam if form == "epsilon-hat" else AlgorithmOneAdam
+            return kind(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=False)
 
 
 class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -102,8 +194,20 @@ class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
         """Return the rate of the update after `step` others."""
         t = keras.ops.cast(step + 1, "float32")
         exact = [-keras.ops.expm1(t * math.log(beta)) for beta in self._betas]
-        rounded = [1 - keras.ops.power(keras.ops.cast(beta, "float32"), t) for beta in self._betas]
-        return self._rate * keras.ops.sqrt(exact[1] / rounded[1]) * rounded[0] / exact[0]
+        written_out = [1 - keras.ops.power(keras.ops.cast(beta, "float32"), t) for beta in self._betas]
+        return self._rate * keras.ops.sqrt(exact[1] / written_out[1]) * written_out[0] / exact[0]
+
+
+class AlgorithmOneAdam(keras.optimizers.Adam):
+    """Adam with epsilon inside the bias correction; Keras has the other form alone."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Give Keras' formula the epsilon that makes it algorithm 1."""
+        given = self.epsilon
+        t = keras.ops.cast(self.iterations + 1, "float32")
+        self.epsilon = given * keras.ops.sqrt(-keras.ops.expm1(t * math.log(self.beta_2)))
+        super().update_step(gradient, variable, learning_rate)
+        self.epsilon = given
 
 
 class Batches(keras.utils.PyDataset):
@@ -162,7 +266,7 @@ class TensorFlowBackend(Backend):
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
         with tf.GradientTape() as tape:
-            value = loss(labels, net(images, training=True))
+            value = loss(labels, net(images, training=True)) + sum(net.losses)
         return value, tape.gradient(value, [variable.value for variable in net.trainable_variables])
 
     def synchronize(self, net: keras.Model) -> None:
@@ -179,7 +283,7 @@ class TorchBackend(Backend):
         self._device = torch_device.start_device(device, cores)
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        value = loss(labels, net(images, training=True))
+        value = loss(labels, net(images, training=True)) + sum(net.losses)
         return value, list(torch.autograd.grad(value, [variable.value for variable in net.trainable_variables]))
 
     def synchronize(self, net: keras.Model) -> None:
@@ -197,8 +301,8 @@ class JaxBackend(Backend):
 
     def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
         def value(trainable: list[Any], others: list[Any]) -> Any:
-            logits, _ = net.stateless_call(trainable, others, images, training=True)
-            return loss(labels, logits)
+            logits, _, losses = net.stateless_call(trainable, others, images, training=True, return_losses=True)
+            return loss(labels, logits) + sum(losses)
 
         others = [variable.value for variable in net.non_trainable_variables]
         return jax.jit(jax.value_and_grad(value))([variable.value for variable in net.trainable_variables], others)
@@ -216,6 +320,8 @@ BACKENDS: dict[str, type[Backend]] = {"tensorflow": TensorFlowBackend, "torch": 
 class KerasAdapter(Adapter):
     """Keras on the backend that KERAS_BACKEND names, which has to be the tool's."""
 
+    differences = ("biased moving variance",)
+
     def __init__(self, *, device: Device, cores: int, backend: Literal["tensorflow", "torch", "jax"]) -> None:
         if keras.config.backend() != backend:
             raise ValueError(
@@ -226,23 +332,23 @@ class KerasAdapter(Adapter):
         keras.config.set_image_data_format("channels_last")
         self._backend = BACKENDS[backend](device, cores)
 
-    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the layers and assign the weights to their variables."""
         return KerasModel(workload, weights, seed, self._backend)
 
 
 class KerasModel(Model):
-    """A compiled Sequential."""
+    """A compiled functional model."""
 
     def __init__(self, workload: Workload, weights: Weights, seed: int, backend: Backend) -> None:
         keras.utils.set_random_seed(seed)
         self._backend = backend
         self._batch_size = workload.batch_size
-        self._net = _sequential(workload)
-        self._names = [
-            f"{layer.name}/{variable.name}" for layer in self._net.layers for variable in layer.trainable_variables
-        ]
-        for name, variable in zip(self._names, self._net.trainable_variables, strict=True):
+        self._net, self._symbols = _functional(workload)
+        variables = {f"{x.name}/{variable.name}": variable for x in self._net.layers for variable in x.weights}
+        check_names(variables, weights)
+        self._variables = {name: variables[name] for name in weights}
+        for name, variable in self._variables.items():
             variable.assign(weights[name])
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         # "auto" is what Keras' users get: XLA on JAX and on TensorFlow with a GPU, none on TensorFlow's CPU or torch.
@@ -252,26 +358,34 @@ class KerasModel(Model):
         starts = range(0, len(images), self._batch_size)
         return np.concatenate([self._net.predict_on_batch(images[s : s + self._batch_size]) for s in starts])
 
+    def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
+        return keras.Model(self._net.inputs, self._symbols).predict_on_batch(images)
+
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
+        moving = [keras.ops.convert_to_numpy(variable).copy() for variable in self._net.non_trainable_variables]
         loss, gradients = self._backend.gradients(self._net, self._loss, images, labels)
-        return float(keras.ops.convert_to_numpy(loss)), self._canonical(gradients)
+        for variable, before in zip(self._net.non_trainable_variables, moving, strict=True):
+            variable.assign(before)
+        named = zip(self._net.trainable_variables, gradients, strict=True)
+        by_path = {variable.path: gradient for variable, gradient in named}
+        return float(keras.ops.convert_to_numpy(loss)), _arrays(
+            {name: by_path[v.path] for name, v in self._variables.items() if v.path in by_path}
+        )
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         batches = self._backend.feed(images, labels, order, self._batch_size)
         return self._net.fit(batches, epochs=1, shuffle=False, verbose=0).history["loss"][0]
 
     def weights(self) -> Weights:
-        return self._canonical(self._net.trainable_variables)
-
-    def _canonical(self, tensors: list[Any]) -> Weights:
-        """Return copies by name; Keras' layouts are the canonical ones."""
-        return {
-            name: np.array(keras.ops.convert_to_numpy(tensor))
-            for name, tensor in zip(self._names, tensors, strict=True)
-        }
+        return _arrays(self._variables)
 
     def synchronize(self) -> None:
         self._backend.synchronize(self._net)
 
     def peak_memory_bytes(self) -> int | None:
         return self._backend.peak_memory_bytes()
+
+
+def _arrays(tensors: dict[str, Any]) -> Weights:
+    """Return copies; Keras' layouts are the canonical ones."""
+    return {name: np.array(keras.ops.convert_to_numpy(tensor)) for name, tensor in tensors.items()}

@@ -8,24 +8,48 @@ from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, DeviceUnavailableError, Images, Labels, Model, as_float32, batches
+from frameworks.base import (
+    Adapter,
+    Device,
+    DeviceUnavailableError,
+    Images,
+    Labels,
+    Model,
+    Precision,
+    batches,
+    check_names,
+    rounded,
+    schedule,
+    work_off,
+)
 from workloads.initial import Weights
-from workloads.shapes import layer_shapes, padding_amounts
-from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, ReLU, Shape, Workload
+from workloads.shapes import moving_shapes, output_shapes, padding_amounts, weight_shapes, window_counts
+from workloads.spec import (
+    INPUT,
+    L2,
+    SGD,
+    Adam,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2D,
+    Network,
+    Node,
+    ReLU,
+    Shape,
+    Workload,
+)
 
 QUEUED_STEPS = 4
 """How far Python may run ahead of the engine; without a limit the waiting batches grow with the epoch."""
-
-
-class Transpose(nn.HybridBlock):
-    """Permute the axes."""
-
-    def __init__(self, *axes: int) -> None:
-        super().__init__()
-        self._axes = axes
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
-        return F.transpose(x, axes=self._axes)
 
 
 class Pad(nn.HybridBlock):
@@ -51,26 +75,88 @@ class Loss(nn.HybridBlock):
         return -F.pick(F.log_softmax(self.net(images), axis=-1), labels, axis=-1)
 
 
-def _explicit_padding(size: Shape, layer: Any, window: Any, value: float) -> tuple[Any, list[nn.HybridBlock]]:
-    """Return the symmetric padding a layer can do by itself, or 0 and the block that must pad before it."""
-    amounts = padding_amounts((size[0], size[1]), window, layer.strides, layer.padding)
+class Rescale(nn.HybridBlock):
+    """Each place of (N, C, H, W) times its constant."""
+
+    def __init__(self, factors: NDArray[np.float64]) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.factors = self.params.get_constant("factors", factors[None, None].astype(np.float32))
+
+    def hybrid_forward(self, F: Any, x: Any, factors: Any) -> Any:  # noqa: N803
+        return F.broadcast_mul(x, factors)
+
+
+class GlobalAverage(nn.HybridBlock):
+    """(N, C, H, W) to (N, C)."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+        return F.mean(x, axis=(2, 3))
+
+
+class ResponseNorm(nn.HybridBlock):
+    """MXNet divides alpha by the size of the window."""
+
+    def __init__(self, layer: LocalResponseNorm) -> None:
+        super().__init__()
+        size = 2 * layer.radius + 1
+        self._settings = {"nsize": size, "alpha": layer.alpha * size, "beta": layer.beta, "knorm": layer.bias}
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+        return F.LRN(x, **self._settings)
+
+
+class Sum(nn.HybridBlock):
+    """All inputs added."""
+
+    def hybrid_forward(self, F: Any, *inputs: Any) -> Any:  # noqa: N803
+        return F.add_n(*inputs)
+
+
+class SideBySide(nn.HybridBlock):
+    """All inputs, one after another along the channels."""
+
+    def hybrid_forward(self, F: Any, *inputs: Any) -> Any:  # noqa: N803
+        return F.concat(*inputs, dim=1)
+
+
+def _padded(layer: Any, window: Any, before: Shape, value: float) -> tuple[Any, list[nn.HybridBlock]]:
+    """Return the symmetric padding a layer can do by itself, or 0 and the block that must pad before it.
+
+    A pool can do no more than half its window.
+    """
+    amounts = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
     (top, bottom), (left, right) = amounts
-    by_itself = value == 0 or (2 * top <= window[0] and 2 * left <= window[1])
-    if top == bottom and left == right and by_itself:
+    within = isinstance(layer, Conv2D) or (2 * top <= window[0] and 2 * left <= window[1])
+    if top == bottom and left == right and within:
         return (top, left), []
     return 0, [Pad(amounts, value)]
 
 
 def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:
-    """Return the blocks of a layer, the one that has its weights last; images are (N, C, H, W)."""
+    """Return the blocks of a layer; images are (N, C, H, W)."""
     match layer:
         case Conv2D(kernel_size=window, strides=strides):
-            padding, pad = _explicit_padding(before, layer, window, 0.0)
+            padding, pad = _padded(layer, window, before, 0.0)
             size = {"kernel_size": window, "strides": strides, "padding": padding}
             return [*pad, nn.Conv2D(layer.filters, in_channels=before[-1], use_bias=layer.use_bias, **size)]
         case MaxPool2D(pool_size=window, strides=strides):
-            padding, pad = _explicit_padding(before, layer, window, -np.inf)
+            padding, pad = _padded(layer, window, before, -np.inf)
             return [*pad, nn.MaxPool2D(window, strides, padding, ceil_mode=False)]
+        case AveragePool2D(pool_size=window, strides=strides):
+            padding, pad = _padded(layer, window, before, 0.0)
+            pool = nn.AvgPool2D(window, strides, padding, ceil_mode=False, count_include_pad=False)
+            if not pad:
+                return [pool]
+            return [*pad, pool, Rescale(window[0] * window[1] / window_counts((before[0], before[1]), layer))]
+        case GlobalAveragePool2D():
+            return [GlobalAverage()]
+        case BatchNorm(momentum=momentum, epsilon=epsilon, center=center, scale=scale):
+            # MXNet moves the statistics in the backward pass, which needs something to differentiate: where there is
+            # nothing else, a beta that is never trained.
+            return [nn.BatchNorm(1, momentum, epsilon, center or not scale, scale, in_channels=before[-1])]
+        case LocalResponseNorm():
+            return [ResponseNorm(layer)]
         case Dense():
             return [nn.Dense(layer.units, in_units=before[-1], use_bias=layer.use_bias, flatten=False)]
         case ReLU():
@@ -79,27 +165,58 @@ def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:
             return [nn.Dropout(layer.rate)]
         case Flatten():
             return [nn.Flatten()]
+        case Add():
+            return [Sum()]
+        case Concatenate():
+            return [SideBySide()]
 
 
-def _sequential(network: Network) -> tuple[nn.HybridSequential, dict[str, gluon.Parameter]]:
-    """Return the net and its parameters by canonical name; axes are permuted only where a layer needs it."""
-    shapes = layer_shapes(network)
-    net, parameters, channels_first = nn.HybridSequential(), {}, False
-    for name, layer in network.named_layers():
-        match layer:
-            case Conv2D() | MaxPool2D() if not channels_first:
-                net.add(Transpose(0, 3, 1, 2))
-                channels_first = True
-            case Flatten() if channels_first:
-                net.add(Transpose(0, 2, 3, 1))
-        blocks = _blocks(layer, shapes[name][0])
-        net.add(*blocks)
-        match layer:
-            case Conv2D() | Dense():
-                parameters[f"{name}/kernel"] = blocks[-1].weight
-                if layer.use_bias:
-                    parameters[f"{name}/bias"] = blocks[-1].bias
-    return net, parameters
+_KINDS = {"weight": "kernel", "bias": "bias"}
+_NORM_KINDS = {"gamma": "gamma", "beta": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+
+class Net(nn.HybridBlock):
+    """A network of the spec on images (N, H, W, C); its parameters by canonical name."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._steps = schedule(network)
+        self._blocks: dict[str, list[nn.HybridBlock]] = {}
+        self.canonical: dict[str, gluon.Parameter] = {}
+        shapes = output_shapes(network)
+        named = {**weight_shapes(network), **moving_shapes(network)}
+        for node in network.nodes:
+            self._blocks[node.name] = _blocks(node.layer, shapes[node.inputs[0]])
+            for block in self._blocks[node.name]:
+                self.register_child(block)
+                for attribute, kind in (_NORM_KINDS if isinstance(block, nn.BatchNorm) else _KINDS).items():
+                    name, parameter = f"{node.name}/{kind}", getattr(block, attribute, None)
+                    # A batch norm always has gamma and beta; those that the spec does not have stay 1 and 0.
+                    if parameter is not None and (name in named or kind not in ("gamma", "beta")):
+                        self.canonical[name] = parameter
+
+    def hybrid_forward(self, F: Any, images: Any) -> Any:  # noqa: N803
+        return self.run(F, images)
+
+    def run(self, F: Any, images: Any, outputs: dict[str, Any] | None = None) -> Any:  # noqa: N803
+        """Return the logits, and put every node's output into `outputs` if that is given."""
+
+        def apply(node: Node, *inputs: Any) -> Any:
+            flattens = isinstance(node.layer, Flatten)
+            # The images are channels-last, all else is channels-first; flattening runs through the channels first.
+            values = [
+                F.transpose(x, axes=(0, 3, 1, 2)) if name == INPUT and not flattens
+                else F.transpose(x, axes=(0, 2, 3, 1)) if name != INPUT and flattens
+                else x
+                for name, x in zip(node.inputs, inputs, strict=True)
+            ]  # fmt: skip
+            first, *others = self._blocks[node.name]
+            value = first(*values)
+            for block in others:
+                value = block(value)
+            return value
+
+        return work_off(self._steps, images, apply, outputs)
 
 
 class InverseTimeDecay(mx.lr_scheduler.LRScheduler):
@@ -113,14 +230,20 @@ class InverseTimeDecay(mx.lr_scheduler.LRScheduler):
         return self.base_lr / (1 + self._decay * (num_update - 1))
 
 
-def _optimizer(spec: SGD | Adam) -> mx.optimizer.Optimizer:
-    """Make MXNet's optimisers, whose formulas are the spec's."""
+def _optimizer(spec: SGD | Adam, l2: L2 | None) -> mx.optimizer.Optimizer:
+    """Make MXNet's optimisers, whose formulas are the spec's: weight decay is added to the gradient.
+
+    Not by NAG, which decays by the weight after the update where it should by the one before: it is given none.
+    """
+    decay = l2.rate if l2 else 0.0
     match spec:
-        case SGD():
-            return mx.optimizer.SGD(momentum=spec.momentum, lr_scheduler=InverseTimeDecay(spec), wd=0.0)
+        case SGD(momentum=momentum, nesterov=True):
+            return mx.optimizer.NAG(momentum=momentum, lr_scheduler=InverseTimeDecay(spec), wd=0.0)
+        case SGD(momentum=momentum):
+            return mx.optimizer.SGD(momentum=momentum, lr_scheduler=InverseTimeDecay(spec), wd=decay)
         case Adam(learning_rate=rate, epsilon=epsilon):
-            beta_1, beta_2 = as_float32(spec.beta_1), as_float32(spec.beta_2)
-            return mx.optimizer.Adam(learning_rate=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, wd=0.0)
+            beta_1, beta_2 = rounded(spec.beta_1, "float32"), rounded(spec.beta_2, "float32")
+            return mx.optimizer.Adam(learning_rate=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, wd=decay)
 
 
 _TO_MXNET = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
@@ -130,12 +253,14 @@ _TO_CANONICAL = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 class MXNetAdapter(Adapter):
     """The threads are those of OMP_NUM_THREADS, which MXNet reads when it is loaded: it has no call for them."""
 
+    differences = ("biased moving variance",)
+
     def __init__(self, *, device: Device, cores: int) -> None:
         if device == "gpu":
             raise DeviceUnavailableError("this adapter is for MXNet's CPU build")
         nd.zeros(1).wait_to_read()
 
-    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the blocks and copy the weights into them."""
         return MXNetModel(workload, weights, seed)
 
@@ -146,20 +271,35 @@ class MXNetModel(Model):
     def __init__(self, workload: Workload, weights: Weights, seed: int) -> None:
         mx.random.seed(seed)
         self._batch_size = workload.batch_size
-        self._net, self._parameters = _sequential(workload.network)
+        self._spec, self._l2 = workload.optimizer, workload.l2
+        self._net = Net(workload.network)
+        self._net.initialize(mx.init.Zero(), ctx=mx.cpu())
+        self._parameters = self._net.canonical
+        check_names(self._parameters, weights)
         for name, parameter in self._parameters.items():
-            parameter.initialize(mx.init.Zero(), ctx=mx.cpu())
             parameter.set_data(nd.array(weights[name].transpose(_TO_MXNET[weights[name].ndim]), dtype=np.float32))
+            parameter.wd_mult = float(self._is_decayed(name))
         self._loss = Loss(self._net)
         self._loss.hybridize(static_alloc=True, static_shape=True)
-        optimizer = _optimizer(workload.optimizer)
-        self._trainer = gluon.Trainer(list(self._parameters.values()), optimizer, kvstore=None)
+        self._trainable = {name: self._parameters[name] for name in weight_shapes(workload.network)}
+        self._optimizer = _optimizer(self._spec, self._l2)
+        self._trainer = gluon.Trainer(list(self._trainable.values()), self._optimizer, kvstore=None)
+        self._updates = 0
+
+    def _is_decayed(self, name: str) -> bool:
+        return self._l2 is not None and self._l2.covers(name)
 
     def _losses(self, images: Images, labels: Labels) -> nd.NDArray:
-        """Return the loss of each sample, with the gradient of their sum left in the parameters."""
+        """Return the loss of each sample, with the gradient of their sum left in the parameters.
+
+        The L2 term is in the losses and not in the gradients: to those the optimiser adds it.
+        """
+        decayed = [parameter.data() for name, parameter in self._trainable.items() if self._is_decayed(name)]
         with autograd.record():
             losses = self._loss(nd.array(images, dtype=np.float32), nd.array(labels, dtype=np.int32))
         losses.backward()
+        if decayed:
+            losses = losses + 0.5 * self._l2.rate * nd.add_n(*[weight.square().sum() for weight in decayed])
         return losses
 
     def forward(self, images: Images) -> NDArray[np.float32]:
@@ -167,15 +307,36 @@ class MXNetModel(Model):
         inputs = (nd.array(images[start : start + self._batch_size], dtype=np.float32) for start in starts)
         return np.concatenate([self._net(batch).asnumpy() for batch in inputs])
 
+    def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
+        outputs: dict[str, nd.NDArray] = {}
+        self._net.run(nd, nd.array(images, dtype=np.float32), outputs)
+        arrays = {name: output.asnumpy() for name, output in outputs.items()}
+        return {name: array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for name, array in arrays.items()}
+
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
+        moving = {name: x.data().copy() for name, x in self._parameters.items() if name not in self._trainable}
         loss = self._losses(images, labels).asnumpy().mean()
-        sums = self._canonical({name: parameter.grad() for name, parameter in self._parameters.items()})
-        return float(loss), {name: gradient / np.float32(len(labels)) for name, gradient in sums.items()}
+        for name, before in moving.items():
+            self._parameters[name].set_data(before)
+        gradients = {
+            name: parameter.grad() / len(labels) + (self._l2.rate * parameter.data() if self._is_decayed(name) else 0)
+            for name, parameter in self._trainable.items()
+        }
+        return float(loss), self._canonical(gradients)
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         losses: list[nd.NDArray] = []
         for batch in batches(order, self._batch_size):
             losses.append(self._losses(images[batch], labels[batch]))
+            self._updates += 1
+            match self._spec:
+                case SGD(nesterov=True) if self._l2:
+                    for name in filter(self._is_decayed, self._trainable):
+                        parameter = self._trainable[name]
+                        parameter.grad()[:] += len(batch) * self._l2.rate * parameter.data()
+                case Adam(epsilon=epsilon, beta_2=beta_2, epsilon_form="algorithm-1"):
+                    # MXNet's epsilon is the paper's "epsilon hat".
+                    self._optimizer.epsilon = epsilon * (1 - rounded(beta_2, "float32") ** self._updates) ** 0.5
             self._trainer.step(len(batch))
             losses[-QUEUED_STEPS:][0].wait_to_read()
         return float(nd.concat(*losses, dim=0).asnumpy().mean(dtype=np.float64))

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model
+from frameworks.base import Adapter, Device, Images, Labels, Model, Precision
 from workloads.initial import Weights
-from workloads.spec import Workload
+from workloads.shapes import output_shapes, weight_shapes
+from workloads.spec import INPUT, Workload
 
 
 class NullAdapter(Adapter):
@@ -16,7 +17,7 @@ class NullAdapter(Adapter):
     def __init__(self, *, device: Device, cores: int, **options: Any) -> None:
         """There is nothing to start."""
 
-    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Keep the weights as they are."""
         return NullModel(workload, weights)
 
@@ -26,13 +27,22 @@ class NullModel(Model):
 
     def __init__(self, workload: Workload, weights: Weights) -> None:
         self._classes = workload.data.classes
+        self._shapes = output_shapes(workload.network)
+        self._trainable = weight_shapes(workload.network)
         self._weights = {name: weight.copy() for name, weight in weights.items()}
 
     def forward(self, images: Images) -> NDArray[np.float32]:
         return np.zeros((len(images), self._classes), np.float32)
 
+    def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
+        return {
+            name: np.zeros((len(images), *shape), np.float32) for name, shape in self._shapes.items() if name != INPUT
+        }
+
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
-        return float(np.log(self._classes)), {name: np.zeros_like(weight) for name, weight in self._weights.items()}
+        return float(np.log(self._classes)), {
+            name: np.zeros(shape, np.float32) for name, shape in self._trainable.items()
+        }
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         return float(np.log(self._classes))

@@ -7,10 +7,29 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model, as_float32
+from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, rounded, schedule, work_off
 from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, start_device, synchronize
 from workloads.initial import Weights
-from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Padding, ReLU, Workload
+from workloads.shapes import weight_shapes, window_counts
+from workloads.spec import (
+    SGD,
+    Adam,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    LocalResponseNorm,
+    MaxPool2D,
+    Node,
+    Padding,
+    ReLU,
+    Workload,
+)
 
 Tensors = dict[str, tf.Tensor]
 
@@ -19,117 +38,229 @@ def _window_padding(x: tf.Tensor, padding: Padding, value: float) -> tuple[tf.Te
     """Return what a window slides over and the padding it does itself; XLA's pools know no explicit amounts."""
     if isinstance(padding, str):
         return x, padding.upper()
-    return tf.pad(x, [(0, 0), *padding, (0, 0)], constant_values=value), "VALID"
+    return tf.pad(x, [(0, 0), *padding, (0, 0)], constant_values=tf.cast(value, x.dtype)), "VALID"
 
 
-def _apply(layer: Layer, name: str, x: tf.Tensor, weights: Tensors, seeds: Tensors | None) -> tf.Tensor:
-    """Return `layer` of `x`. `seeds` has a (2,) int64 for each dropout in this update; None means inference."""
-    match layer:
-        case Conv2D():
-            x, padding = _window_padding(x, layer.padding, 0.0)
-            x = tf.nn.conv2d(x, weights[f"{name}/kernel"], layer.strides, padding)
-            return tf.nn.bias_add(x, weights[f"{name}/bias"]) if layer.use_bias else x
-        case MaxPool2D():
-            x, padding = _window_padding(x, layer.padding, -math.inf)
-            return tf.nn.max_pool2d(x, layer.pool_size, layer.strides, padding)
-        case Dense():
-            x = tf.matmul(x, weights[f"{name}/kernel"])
-            return tf.nn.bias_add(x, weights[f"{name}/bias"]) if layer.use_bias else x
+def _average_pool(x: tf.Tensor, layer: AveragePool2D) -> tf.Tensor:
+    """Take the mean of each window; TensorFlow leaves its own padding out, and here the explicit one is."""
+    padded, padding = _window_padding(x, layer.padding, 0.0)
+    pooled = tf.nn.avg_pool2d(padded, layer.pool_size, layer.strides, padding)
+    if isinstance(layer.padding, str):
+        return pooled
+    counts = window_counts((x.shape[1], x.shape[2]), layer)
+    return pooled * tf.constant(math.prod(layer.pool_size) / counts[..., None], x.dtype)
+
+
+def _batch_norm(
+    x: tf.Tensor, layer: BatchNorm, own: Tensors, moving: tuple[tf.Tensor, tf.Tensor] | None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the normalised x, and the statistics that enter the moving ones; `moving` given means inference.
+
+    The fused kernel is for float32 images; a flat input is an image of one pixel.
+    """
+    shape, channels = tf.shape(x), x.shape[-1]
+    scale = own["gamma"] if layer.scale else tf.ones(channels, x.dtype)
+    offset = own["beta"] if layer.center else tf.zeros(channels, x.dtype)
+    if x.dtype == tf.float32:
+        mean, variance = moving or (tf.constant([], tf.float32),) * 2
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x if len(x.shape) == 4 else tf.reshape(x, (-1, 1, 1, channels)),
+            scale=scale,
+            offset=offset,
+            mean=mean,
+            variance=variance,
+            epsilon=layer.epsilon,
+            is_training=moving is None,
+        )
+        return tf.reshape(y, shape), mean, variance
+    mean, variance = moving or tf.nn.moments(x, list(range(len(x.shape) - 1)))
+    count = tf.cast(tf.size(x) // channels, x.dtype)
+    y = tf.nn.batch_normalization(x, mean, variance, offset, scale, layer.epsilon)
+    return y, mean, variance * count / tf.maximum(count - 1, 1)
+
+
+def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
+    """Return what is the same in training and inference."""
+    x = inputs[0]
+    match node.layer:
+        case Conv2D(strides=strides, padding=padding, use_bias=use_bias):
+            x, padding = _window_padding(x, padding, 0.0)
+            x = tf.nn.conv2d(x, own["kernel"], strides, padding)
+            return tf.nn.bias_add(x, own["bias"]) if use_bias else x
+        case MaxPool2D(pool_size=window, strides=strides, padding=padding):
+            x, padding = _window_padding(x, padding, -math.inf)
+            return tf.nn.max_pool2d(x, window, strides, padding)
+        case AveragePool2D():
+            return _average_pool(x, node.layer)
+        case GlobalAveragePool2D():
+            return tf.reduce_mean(x, (1, 2))
+        case LocalResponseNorm(radius=radius, bias=bias, alpha=alpha, beta=beta):
+            return tf.nn.local_response_normalization(x, radius, bias, alpha, beta)
+        case Dense(use_bias=use_bias):
+            x = tf.matmul(x, own["kernel"])
+            return tf.nn.bias_add(x, own["bias"]) if use_bias else x
         case ReLU():
             return tf.nn.relu(x)
-        case Dropout():
-            if seeds is None:
-                return x
-            return tf.nn.experimental.stateless_dropout(x, layer.rate, seeds[name], rng_alg="philox")
         case Flatten():
             return tf.reshape(x, (-1, math.prod(x.shape[1:])))
+        case Add():
+            return tf.add_n(inputs)
+        case Concatenate():
+            return tf.concat(inputs, -1)
+    raise TypeError(f"TensorFlow has no translation of {node}")
 
 
 class TensorFlowAdapter(Adapter):
     """Grappler and oneDNN or cuDNN kernels, or with the step compiled by XLA."""
 
+    precisions = ("float32", "float64")
+
     def __init__(self, *, device: Device, cores: int, jit_compile: bool = False) -> None:
         self._device = start_device(device, cores)
         self._jit_compile = jit_compile
 
-    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
+    def supports(self, workload: Workload, precision: Precision) -> str | None:
+        """Return what has no kernel."""
+        normalises = any(isinstance(node.layer, LocalResponseNorm) for node in workload.network.nodes)
+        return "tf.nn.lrn has no float64 kernel" if normalises and precision == "float64" else None
+
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Put the weights into variables; functions are traced when they are first called."""
-        return TensorFlowModel(workload, weights, seed, self._device, self._jit_compile)
+        return TensorFlowModel(workload, weights, seed, precision, self._device, self._jit_compile)
 
 
 class TensorFlowModel(Model):
     """Variables by name, the optimiser's slots, and the functions over them."""
 
-    def __init__(self, workload: Workload, weights: Weights, seed: int, device: str, jit_compile: bool) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        weights: Weights,
+        seed: int,
+        precision: Precision,
+        device: str,
+        jit_compile: bool,
+    ) -> None:
         self._device = device
         self._seed = seed
+        self._precision = precision
         self._batch_size = workload.batch_size
-        self._layers = list(workload.network.named_layers())
-        self._dropouts = [name for name, layer in self._layers if isinstance(layer, Dropout)]
+        self._l2 = workload.l2
+        self._steps = schedule(workload.network)
+        self._dropouts = [node.name for node in workload.network.nodes if isinstance(node.layer, Dropout)]
         with tf.device(device):
-            self._weights = {name: tf.Variable(weight) for name, weight in weights.items()}
-            self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()))
+            variables = {name: tf.Variable(weight.astype(precision)) for name, weight in weights.items()}
+            self._weights = {name: variables.pop(name) for name in weight_shapes(workload.network)}
+            self._moving = variables
+            self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()), precision)
         self._updates = 0
         self._host_tensors = HostTensors()
 
         images = tf.TensorSpec((None, *workload.network.input_shape), tf.float32)
         labels, order = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int64)
-        rates, update = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int64)
+        settings, update = tf.TensorSpec((None, 2), precision), tf.TensorSpec((), tf.int64)
         compiled = {"autograph": False, "jit_compile": jit_compile}
         self._infer = tf.function(self._logits, input_signature=[images], **compiled)
         self._differentiate = tf.function(self._loss_and_gradients, **compiled)
         self._step = tf.function(self._update, **compiled)
-        self._train = tf.function(self._train_in_order, input_signature=[images, labels, order, rates, update])
+        self._train = tf.function(self._train_in_order, input_signature=[images, labels, order, settings, update])
 
     def _seeds(self, update: tf.Tensor) -> Tensors:
         """Return a seed for each dropout that no other update has."""
         first = update * len(self._dropouts)
         return {name: tf.stack([self._seed, first + place]) for place, name in enumerate(self._dropouts)}
 
-    def _logits(self, x: tf.Tensor, seeds: Tensors | None = None) -> tf.Tensor:
-        for name, layer in self._layers:
-            x = _apply(layer, name, x, self._weights, seeds)
-        return x
+    def _of(self, node: Node, kinds: tuple[str, ...]) -> Tensors:
+        """Return those of a node's weights and moving statistics that it has, by kind."""
+        variables = self._weights | self._moving
+        return {kind: variables[f"{node.name}/{kind}"] for kind in kinds if f"{node.name}/{kind}" in variables}
+
+    def _logits(self, images: tf.Tensor, outputs: Tensors | None = None) -> tf.Tensor:
+        def apply(node: Node, *inputs: tf.Tensor) -> tf.Tensor:
+            own = self._of(node, ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"))
+            match node.layer:
+                case BatchNorm():
+                    moving = own["moving_mean"].value(), own["moving_variance"].value()
+                    return _batch_norm(inputs[0], node.layer, own, moving)[0]
+                case Dropout():
+                    return inputs[0]
+            return _apply(node, own, *inputs)
+
+        return work_off(self._steps, tf.cast(images, self._precision), apply, outputs)
+
+    def _train_logits(self, images: tf.Tensor, seeds: Tensors) -> tuple[tf.Tensor, Tensors]:
+        """Return the logits with dropout, and the statistics of this batch under the names of the moving ones."""
+        statistics: Tensors = {}
+
+        def apply(node: Node, *inputs: tf.Tensor) -> tf.Tensor:
+            own = self._of(node, ("kernel", "bias", "gamma", "beta"))
+            match node.layer:
+                case BatchNorm():
+                    y, mean, variance = _batch_norm(inputs[0], node.layer, own, None)
+                    statistics[f"{node.name}/moving_mean"] = mean
+                    statistics[f"{node.name}/moving_variance"] = variance
+                    return y
+                case Dropout(rate=rate):
+                    return tf.nn.experimental.stateless_dropout(inputs[0], rate, seeds[node.name], rng_alg="philox")
+            return _apply(node, own, *inputs)
+
+        return work_off(self._steps, tf.cast(images, self._precision), apply), statistics
 
     def _loss_and_gradients(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    ) -> tuple[tf.Tensor, list[tf.Tensor], Tensors]:
         with tf.GradientTape() as tape:
-            logits = self._logits(images, seeds)
+            logits, statistics = self._train_logits(images, seeds)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        return loss, tape.gradient(loss, list(self._weights.values()))
+            if self._l2:
+                covered = [weight for name, weight in self._weights.items() if self._l2.covers(name)]
+                loss += self._l2.rate * tf.add_n([tf.nn.l2_loss(weight) for weight in covered])
+        return loss, tape.gradient(loss, list(self._weights.values())), statistics
 
-    def _update(self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors, rate: tf.Tensor) -> tf.Tensor:
-        loss, gradients = self._loss_and_gradients(images, labels, seeds)
-        self._optimizer.apply(gradients, rate)
+    def _update(
+        self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors, rate: tf.Tensor, epsilon: tf.Tensor
+    ) -> tf.Tensor:
+        loss, gradients, statistics = self._loss_and_gradients(images, labels, seeds)
+        self._optimizer.apply(gradients, rate, epsilon)
+        for node, _ in self._steps:
+            if isinstance(node.layer, BatchNorm):
+                for name, moving in self._of(node, ("moving_mean", "moving_variance")).items():
+                    share = tf.constant(1 - node.layer.momentum, moving.dtype)
+                    moving.assign_sub(share * (moving - statistics[f"{node.name}/{name}"]))
         return loss
 
     def _train_in_order(
-        self, images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor, rates: tf.Tensor, first_update: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor, settings: tf.Tensor, first_update: tf.Tensor
     ) -> tf.Tensor:
-        """Loop over the batches, one rate for each, within one trace that leaves the batch size open.
+        """Loop over the batches and their settings within one trace that leaves the batch size open.
 
         Counter and seeds stay on the host, where a GPU's kernels expect them: the device never has to be waited for.
         """
         with tf.device(self._device):
             total = tf.constant(0.0, tf.float64)
         with tf.device(HOST):
-            for number in tf.range(tf.size(rates, tf.int64)):
+            for number in tf.range(tf.shape(settings, tf.int64)[0]):
                 batch = order[number * self._batch_size : (number + 1) * self._batch_size]
                 batch_images, batch_labels = tf.gather(images, batch), tf.gather(labels, batch)
-                seeds, rate = self._seeds(first_update + number), rates[number]
+                seeds, rate, epsilon = self._seeds(first_update + number), settings[number, 0], settings[number, 1]
                 with tf.device(self._device):
-                    loss = self._step(batch_images, batch_labels, seeds, rate)
+                    loss = self._step(batch_images, batch_labels, seeds, rate, epsilon)
                     total += tf.cast(loss, tf.float64) * tf.cast(tf.size(batch), tf.float64)
         return total / tf.cast(tf.size(order), tf.float64)
 
-    def forward(self, images: Images) -> NDArray[np.float32]:
+    def forward(self, images: Images) -> NDArray[Any]:
         starts = range(0, len(images), self._batch_size)
         return tf.concat([self._infer(images[start : start + self._batch_size]) for start in starts], axis=0).numpy()
 
+    def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
+        outputs: Tensors = {}
+        with tf.device(self._device):
+            self._logits(tf.constant(images), outputs)
+        return {name: output.numpy() for name, output in outputs.items()}
+
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         seeds = self._seeds(tf.constant(self._updates, tf.int64))
-        loss, gradients = self._differentiate(images, labels, seeds)
+        loss, gradients, _ = self._differentiate(images, labels, seeds)
         return float(loss), {name: gradient.numpy() for name, gradient in zip(self._weights, gradients, strict=True)}
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
@@ -137,10 +268,10 @@ class TensorFlowModel(Model):
         self._updates += count
         with tf.device(HOST):
             arrays = self._host_tensors.convert(images, labels)
-            return float(self._train(*arrays, order, self._optimizer.rates(first, count), first))
+            return float(self._train(*arrays, order, self._optimizer.settings(first, count), first))
 
     def weights(self) -> Weights:
-        return {name: variable.numpy() for name, variable in self._weights.items()}
+        return {name: variable.numpy() for name, variable in {**self._weights, **self._moving}.items()}
 
     def synchronize(self) -> None:
         synchronize()
@@ -150,35 +281,45 @@ class TensorFlowModel(Model):
 
 
 class Optimizer:
-    """TensorFlow's fused update kernels, which take each update's learning rate as an input."""
+    """TensorFlow's fused update kernels, which take each update's learning rate and epsilon as inputs."""
 
-    def __init__(self, spec: SGD | Adam, variables: list[tf.Variable]) -> None:
+    def __init__(self, spec: SGD | Adam, variables: list[tf.Variable], precision: Precision) -> None:
         self._spec = spec
         self._variables = variables
+        self._precision = precision
         slots = 1 if isinstance(spec, SGD) else 2
         self._slots = [[tf.Variable(tf.zeros_like(variable)) for _ in range(slots)] for variable in variables]
 
-    def rates(self, first_update: int, count: int) -> NDArray[np.float32]:
-        """Return the rates of `count` updates: SGD's after decay, Adam's with both bias corrections."""
+    def settings(self, first_update: int, count: int) -> NDArray[Any]:
+        """Return (rate, epsilon) of `count` updates: SGD's rates after decay, Adam's with both bias corrections."""
         t = np.arange(first_update, first_update + count, dtype=np.float64)
         match self._spec:
             case SGD(learning_rate=rate, decay=decay):
-                rates = rate / (1 + decay * t)
-            case Adam(learning_rate=rate, beta_1=beta_1, beta_2=beta_2):
-                rates = rate * np.sqrt(1 - as_float32(beta_2) ** (t + 1)) / (1 - as_float32(beta_1) ** (t + 1))
-        return rates.astype(np.float32)
+                rates, epsilons = rate / (1 + decay * t), np.zeros_like(t)
+            case Adam(learning_rate=rate):
+                correction_1, correction_2 = (
+                    1 - rounded(beta, self._precision) ** (t + 1) for beta in (self._spec.beta_1, self._spec.beta_2)
+                )
+                rates, epsilons = rate * np.sqrt(correction_2) / correction_1, np.full_like(t, self._spec.epsilon)
+                # The kernel's epsilon is the paper's "epsilon hat".
+                epsilons *= np.sqrt(correction_2) if self._spec.epsilon_form == "algorithm-1" else 1
+        return np.stack([rates, epsilons], axis=1).astype(self._precision)
 
-    def apply(self, gradients: list[tf.Tensor], rate: tf.Tensor) -> None:
+    def apply(self, gradients: list[tf.Tensor], rate: tf.Tensor, epsilon: tf.Tensor) -> None:
         """Update the variables. The powers of Adam's betas are given as 0, which leaves the rate as it is."""
         for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
             handles: list[Any] = [slot.handle for slot in slots]
             match self._spec:
-                case SGD(momentum=momentum):
+                case SGD(momentum=momentum, nesterov=nesterov):
                     tf.raw_ops.ResourceApplyKerasMomentum(
-                        var=variable.handle, accum=handles[0], lr=rate, grad=gradient, momentum=momentum
+                        var=variable.handle, accum=handles[0], lr=rate, grad=gradient,
+                        momentum=tf.constant(momentum, variable.dtype), use_nesterov=nesterov,
+                    )  # fmt: skip
+                case Adam():
+                    zero, beta_1, beta_2 = (
+                        tf.constant(value, variable.dtype) for value in (0.0, self._spec.beta_1, self._spec.beta_2)
                     )
-                case Adam(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon):
                     tf.raw_ops.ResourceApplyAdam(
-                        var=variable.handle, m=handles[0], v=handles[1], beta1_power=0.0, beta2_power=0.0,
+                        var=variable.handle, m=handles[0], v=handles[1], beta1_power=zero, beta2_power=zero,
                         lr=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, grad=gradient,
                     )  # fmt: skip

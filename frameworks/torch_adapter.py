@@ -1,6 +1,5 @@
 """PyTorch: modules in channels-last memory, fused optimisers, eager or through torch.compile."""
 
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,33 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from frameworks.base import Adapter, Device, Images, Labels, Model
+from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, check_names, schedule, work_off
 from frameworks.torch_device import peak_memory_bytes, start_device, synchronize
 from workloads.initial import Weights
-from workloads.shapes import layer_shapes, padding_amounts
-from workloads.spec import SGD, Adam, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Network, ReLU, Shape, Workload
+from workloads.shapes import output_shapes, padding_amounts, weight_shapes, window_counts
+from workloads.spec import (
+    SGD,
+    Adam,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2D,
+    Network,
+    Node,
+    ReLU,
+    Shape,
+    Workload,
+)
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class FlattenChannelsLast(nn.Module):
@@ -22,26 +43,92 @@ class FlattenChannelsLast(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _explicit_padding(
-    size: Shape, window: Any, strides: Any, padding: Any, value: float
-) -> tuple[Any, list[nn.Module]]:
-    """Return the symmetric padding a layer can do by itself, or 0 and the module that must pad before it."""
-    (top, bottom), (left, right) = padding_amounts((size[0], size[1]), window, strides, padding)
-    by_itself = value == 0 or (2 * top <= window[0] and 2 * left <= window[1])
-    if top == bottom and left == right and by_itself:
+class GlobalAverage(nn.Module):
+    """(N, C, H, W) to (N, C)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3))
+
+
+class Sum(nn.Module):
+    """All inputs added."""
+
+    def forward(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        for other in others:
+            x = x + other
+        return x
+
+
+class SideBySide(nn.Module):
+    """All inputs, one after another along the channels."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat(inputs, 1)
+
+
+class Norm(nn.Module):
+    """Batch normalisation with or without gamma and beta, each by itself; torch's own modules have both or none."""
+
+    def __init__(self, layer: BatchNorm, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels)) if layer.scale else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if layer.center else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self._settings = {"momentum": 1 - layer.momentum, "eps": layer.epsilon}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        moving = self.running_mean, self.running_var
+        return nn.functional.batch_norm(x, *moving, self.weight, self.bias, self.training, **self._settings)
+
+
+class Rescale(nn.Module):
+    """Each place times its constant."""
+
+    def __init__(self, factors: NDArray[np.float64]) -> None:
+        super().__init__()
+        self.register_buffer("_factors", torch.from_numpy(factors))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self._factors
+
+
+def _padded(layer: Any, window: Any, before: Shape, value: float) -> tuple[Any, list[nn.Module]]:
+    """Return the symmetric padding a layer can do by itself, or 0 and the module that must pad before it.
+
+    A pool can do no more than half its window.
+    """
+    (top, bottom), (left, right) = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
+    within = isinstance(layer, Conv2D) or (2 * top <= window[0] and 2 * left <= window[1])
+    if top == bottom and left == right and within:
         return (top, left), []
     return 0, [nn.ConstantPad2d((left, right, top, bottom), value)]
 
 
-def _modules(layer: Layer, before: Shape, after: Shape) -> list[nn.Module]:
+def _modules(layer: Layer, before: Shape) -> list[nn.Module]:
+    """Return what a layer is made of; images are (N, C, H, W)."""
     match layer:
-        case Conv2D(kernel_size=window, strides=strides):
-            padding, pad = _explicit_padding(before, window, strides, layer.padding, 0.0)
-            conv = nn.Conv2d(before[-1], layer.filters, window, strides, padding, bias=layer.use_bias)
+        case Conv2D(kernel_size=window):
+            padding, pad = _padded(layer, window, before, 0.0)
+            conv = nn.Conv2d(before[-1], layer.filters, window, layer.strides, padding, bias=layer.use_bias)
             return [*pad, conv.to(memory_format=torch.channels_last)]
-        case MaxPool2D(pool_size=window, strides=strides):
-            padding, pad = _explicit_padding(before, window, strides, layer.padding, -torch.inf)
-            return [*pad, nn.MaxPool2d(window, strides, padding)]
+        case MaxPool2D(pool_size=window):
+            padding, pad = _padded(layer, window, before, -torch.inf)
+            return [*pad, nn.MaxPool2d(window, layer.strides, padding)]
+        case AveragePool2D(pool_size=window):
+            padding, pad = _padded(layer, window, before, 0.0)
+            pool = nn.AvgPool2d(window, layer.strides, padding, count_include_pad=False)
+            if not pad:
+                return [pool]
+            return [*pad, pool, Rescale(window[0] * window[1] / window_counts((before[0], before[1]), layer))]
+        case GlobalAveragePool2D():
+            return [GlobalAverage()]
+        case BatchNorm():
+            return [Norm(layer, before[-1])]
+        case LocalResponseNorm(beta=beta, bias=bias):
+            size = 2 * layer.radius + 1
+            # torch divides alpha by the size of the window.
+            return [nn.LocalResponseNorm(size, layer.alpha * size, beta, bias)]
         case Dense():
             return [nn.Linear(before[-1], layer.units, bias=layer.use_bias)]
         case ReLU():
@@ -50,17 +137,45 @@ def _modules(layer: Layer, before: Shape, after: Shape) -> list[nn.Module]:
             return [nn.Dropout(layer.rate)]
         case Flatten():
             return [FlattenChannelsLast()]
+        case Add():
+            return [Sum()]
+        case Concatenate():
+            return [SideBySide()]
 
 
-def _sequential(network: Network) -> nn.Sequential:
-    shapes = layer_shapes(network)
-    modules: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, layer in network.named_layers():
-        *padding, module = _modules(layer, *shapes[name])
-        for pad in padding:
-            modules[f"{name}_padding"] = pad
-        modules[name] = module
-    return nn.Sequential(modules)
+_KINDS = {"weight": "kernel", "bias": "bias"}
+_NORM_KINDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+
+class Net(nn.Module):
+    """A network of the spec."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._steps = schedule(network)
+        shapes = output_shapes(network)
+        self.nodes = nn.ModuleDict()
+        for node in network.nodes:
+            parts = _modules(node.layer, shapes[node.inputs[0]])
+            self.nodes[node.name] = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+
+    def forward(self, images: torch.Tensor, outputs: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
+        """Return the logits of (N, C, H, W), and put every node's output into `outputs` if that is given."""
+        return work_off(self._steps, images, self._node, outputs)
+
+    def _node(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.nodes[node.name](*inputs)
+
+    def canonical_tensors(self) -> dict[str, torch.Tensor]:
+        """Return parameters and moving statistics by canonical name."""
+        found = {}
+        for node, module in self.nodes.items():
+            for part in module.modules():
+                kinds = _NORM_KINDS if isinstance(part, Norm) else _KINDS
+                for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+                    if name in kinds:
+                        found[f"{node}/{kinds[name]}"] = tensor
+        return found
 
 
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
@@ -70,54 +185,79 @@ _TO_CANONICAL = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 class TorchAdapter(Adapter):
     """Eager, or with the loss compiled by torch.compile."""
 
+    precisions = ("float32", "float64")
+
     def __init__(self, *, device: Device, cores: int, compiled: bool = False) -> None:
         self._device = start_device(device, cores)
         self._compiled = compiled
 
-    def build(self, workload: Workload, weights: Weights, seed: int) -> Model:
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the modules and copy the weights into them."""
-        return TorchModel(workload, weights, seed, self._device, self._compiled)
+        return TorchModel(workload, weights, seed, self._device, self._compiled, _DTYPES[precision])
 
 
 class TorchModel(Model):
-    """A Sequential, its loss and its optimiser."""
+    """A net, its loss and its optimiser."""
 
-    def __init__(self, workload: Workload, weights: Weights, seed: int, device: torch.device, compiled: bool) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        weights: Weights,
+        seed: int,
+        device: torch.device,
+        compiled: bool,
+        dtype: torch.dtype,
+    ) -> None:
         torch.manual_seed(seed)
         # Graphs of an earlier net would count towards the number after which torch.compile gives up.
         torch.compiler.reset()
-        self._device = device
+        self._device, self._dtype = device, dtype
         self._batch_size = workload.batch_size
-        net = _sequential(workload.network)
-        parameters = {
-            name.replace(".weight", "/kernel").replace(".bias", "/bias"): p for name, p in net.named_parameters()
-        }
-        self._parameters = {name: parameters[name] for name in weights}
+        self._net = net = Net(workload.network).to(device, dtype)
+        tensors = net.canonical_tensors()
+        check_names(tensors, weights)
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(torch.from_numpy(weights[name].transpose(_TO_TORCH[weights[name].ndim])))
-        self._net = net.to(device)
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(weights[name].transpose(_TO_TORCH[weights[name].ndim])))
+        self._parameters = {name: tensors[name] for name in weight_shapes(workload.network)}
         self._optimizer = Optimizer(workload.optimizer, list(self._parameters.values()))
+        l2 = workload.l2
+        decayed = [parameter for name, parameter in self._parameters.items() if l2 and l2.covers(name)]
 
         def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            return nn.functional.cross_entropy(net(images), labels)
+            value = nn.functional.cross_entropy(net(images), labels)
+            if l2:
+                value = value + 0.5 * l2.rate * sum(parameter.square().sum() for parameter in decayed)
+            return value
 
         self._loss = torch.compile(loss, dynamic=False, fullgraph=True) if compiled else loss
         self._logits = torch.compile(net, dynamic=False, fullgraph=True) if compiled else net
 
     def _images(self, images: torch.Tensor) -> torch.Tensor:
-        return images.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        return images.to(self._device, self._dtype, non_blocking=True).permute(0, 3, 1, 2)
 
-    def forward(self, images: Images) -> NDArray[np.float32]:
+    def forward(self, images: Images) -> NDArray[Any]:
         self._net.eval()
         with torch.inference_mode():
             logits = [self._logits(self._images(batch)) for batch in torch.from_numpy(images).split(self._batch_size)]
             return torch.cat(logits).cpu().numpy()
 
+    def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
+        self._net.eval()
+        outputs: dict[str, torch.Tensor] = {}
+        with torch.inference_mode():
+            self._net(self._images(torch.from_numpy(images)), outputs)
+        return {
+            name: (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).cpu().numpy()
+            for name, output in outputs.items()
+        }
+
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         self._net.train()
+        moving = {name: tensor.clone() for name, tensor in self._net.named_buffers()}
         loss = self._loss(self._images(torch.from_numpy(images)), torch.from_numpy(labels).long().to(self._device))
         gradients = torch.autograd.grad(loss, list(self._parameters.values()))
+        self._net.load_state_dict(moving, strict=False)
         return loss.item(), self._canonical(dict(zip(self._parameters, gradients, strict=True)))
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
@@ -132,7 +272,7 @@ class TorchModel(Model):
         return float(np.average(torch.stack(losses).cpu().numpy(), weights=sizes))
 
     def weights(self) -> Weights:
-        return self._canonical(self._parameters)
+        return self._canonical(self._net.canonical_tensors())
 
     def _canonical(self, tensors: dict[str, Any]) -> Weights:
         return {
@@ -150,13 +290,14 @@ class TorchModel(Model):
 class Optimizer:
     """torch's fused optimisers, whose settings are brought to the spec's formulas before each update."""
 
-    def __init__(self, spec: SGD | Adam, parameters: list[nn.Parameter]) -> None:
+    def __init__(self, spec: SGD | Adam, parameters: list[torch.Tensor]) -> None:
         self._spec = spec
         self._updates = 0
         match spec:
-            case SGD():
+            case SGD(learning_rate=rate, momentum=momentum):
+                nesterov = spec.nesterov and momentum > 0
                 self._optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                    parameters, lr=spec.learning_rate, momentum=spec.momentum, fused=True
+                    parameters, lr=rate, momentum=momentum, nesterov=nesterov, fused=True
                 )
             case Adam():
                 self._optimizer = torch.optim.Adam(
@@ -166,8 +307,9 @@ class Optimizer:
     def update(self, loss: torch.Tensor) -> None:
         """Differentiate the loss and update the weights.
 
-        SGD here keeps the learning rate out of the velocity, so a change of rate is made up for in the momentum. Adam
-        here adds epsilon after the bias correction, so epsilon is divided by it.
+        SGD here keeps the learning rate out of the velocity, so a change of rate is made up for in the momentum, and
+        Nesterov's look-ahead, which takes the momentum as it is, is put right afterwards. Adam here is the paper's
+        algorithm 1, so the other form's epsilon is divided by the bias correction.
         """
         self._optimizer.zero_grad()
         loss.backward()
@@ -176,7 +318,12 @@ class Optimizer:
             case SGD(learning_rate=rate, momentum=momentum, decay=decay):
                 group["lr"] = rate / (1 + decay * self._updates)
                 group["momentum"] = momentum * (1 + decay * self._updates) / (1 + decay * max(self._updates - 1, 0))
-            case Adam(epsilon=epsilon, beta_2=beta_2):
+            case Adam(epsilon=epsilon, beta_2=beta_2, epsilon_form="epsilon-hat"):
                 group["eps"] = epsilon / (1 - beta_2 ** (self._updates + 1)) ** 0.5
         self._optimizer.step()
         self._updates += 1
+        if isinstance(self._spec, SGD) and group["nesterov"] and group["momentum"] != self._spec.momentum:
+            ahead = group["lr"] * (group["momentum"] - self._spec.momentum)
+            with torch.no_grad():
+                for parameter in group["params"]:
+                    parameter.add_(self._optimizer.state[parameter]["momentum_buffer"], alpha=ahead)

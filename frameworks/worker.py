@@ -119,7 +119,7 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
             adapter = adapter_class(device=job["device"], cores=job["cores"], **TOOLS[job["tool"]].options)
         except DeviceUnavailableError as error:
             raise StoppedError("unavailable", str(error)) from error
-    if reason := adapter.supports(workload):
+    if reason := adapter.supports(workload, "float32"):
         raise StoppedError("unsupported", reason)
     with clock.stage("data"):
         data = load_split(Path(job["data"]), workload.data)
@@ -129,7 +129,7 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
     weights = initial_weights(workload.network, job["seed"])
     orders = [epoch_order(len(data.train_labels), job["seed"], epoch) for epoch in range(workload.epochs)]
     with clock.stage("build"):
-        model = adapter.build(workload, weights, job["seed"])
+        model = adapter.build(workload, weights, job["seed"], "float32")
         model.synchronize()
     clock.send("training")
     for epoch, order in enumerate(orders):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from frameworks import TOOLS
 from frameworks.base import Device
@@ -23,7 +23,7 @@ from harness.telemetry import GpuWatch
 from workloads.spec import to_json
 
 PASSED_ON = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "XDG_CACHE_HOME",
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH",
 )  # fmt: skip
 """The environment variables a worker gets from the runner's; all others are stated in `child_environment`."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -63,9 +63,14 @@ def without_worker(status: str, reason: str) -> Outcome:
     return Outcome(status=status, reason=reason, events=[], log=[], total_s=None, gpu_pct=None)
 
 
+def passed_on_environment() -> dict[str, str]:
+    """Return what a child gets of the runner's own environment."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
+
 def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> dict[str, str]:
     """Return the whole environment of a worker; compile caches and settings of frameworks start empty in `scratch`."""
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    environment = passed_on_environment()
     environment |= dict.fromkeys(THREAD_VARIABLES, str(cores))
     environment |= {
         "CUDA_CACHE_PATH": str(scratch / "cuda"),
@@ -77,6 +82,7 @@ def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> d
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "TRITON_CACHE_DIR": str(scratch / "triton"),
+        "XDG_CACHE_HOME": str(scratch / "cache"),
     }
     if backend := TOOLS[tool].options.get("backend"):
         environment["KERAS_BACKEND"] = backend
@@ -97,32 +103,18 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samenet-", ignore_cleanup_errors=True)))
         log = stack.enter_context((scratch / "log").open("w+", encoding="utf-8", errors="replace"))
         watch = stack.enter_context(GpuWatch(visible_gpu())) if cell.device == "gpu" else None
-        read_end, write_end = os.pipe()
+        environment = child_environment(cell.tool, cell.device, cores, scratch)
         started = time.monotonic()
         try:
-            with _affinity(cores):
-                process = subprocess.Popen(
-                    [python, "-m", "frameworks.worker", str(write_end)],
-                    cwd=PROJECT,
-                    env=child_environment(cell.tool, cell.device, cores, scratch),
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=[write_end],
-                    start_new_session=True,
-                )
+            process, read_end = start_child("frameworks.worker", python, environment, cores, log)
         except OSError as error:
-            os.close(read_end)
             return without_worker("failed", f"{python} cannot be started: {error.strerror}")
-        finally:
-            os.close(write_end)
-        lines, ended = _follow(
-            process, json.dumps(job).encode() + b"\n", read_end, started + cell.time_limit_s, on_event
-        )
+        heard = _Heard(on_event)
+        ended = _follow(process, json.dumps(job).encode() + b"\n", read_end, started + cell.time_limit_s, heard.line)
         log.seek(0)
         log_lines = log.read().splitlines()[-LOG_LINES:]
-    events, bad_line = _parse(lines)
-    status, reason = _judge(process.returncode, events, bad_line, cell.time_limit_s if ended is None else None)
+    events = heard.events
+    status, reason = _judge(process.returncode, events, heard.bad_line, cell.time_limit_s if ended is None else None)
     told = any(event["event"] == "failure" for event in events)
     if status != "ok" and not told and log_lines:
         reason = f"{reason}; last log line: {log_lines[-1]}"
@@ -137,13 +129,67 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
     )
 
 
-def _follow(
-    process: subprocess.Popen[bytes], job: bytes, read_end: int, deadline: float, on_event: Callable[[Event], None]
-) -> tuple[list[str], float | None]:
-    """Hand over the job, pass events on until the worker exits, and end its group.
+def start_child(
+    module: str, python: str, environment: dict[str, str], cores: int, log: TextIO
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start `python -m module FD` in a process group of its own, on the first `cores` cores.
 
-    Returns the event lines and the moment of the exit, or None for it if the time limit came first. Two threads block,
-    one on the pipe and one on the process, so that nothing here spins.
+    Returns the process, whose standard input is a pipe, and the end of a pipe that reads what it writes to FD. Raises
+    OSError if it cannot be started.
+    """
+    read_end, write_end = os.pipe()
+    try:
+        with _affinity(cores):
+            process = subprocess.Popen(
+                [python, "-m", module, str(write_end)],
+                cwd=PROJECT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write_end],
+                start_new_session=True,
+            )
+    except OSError:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    return process, read_end
+
+
+class _Heard:
+    """What a worker said: its events, each passed on as it comes, up to the first line that is none."""
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self.events: list[Event] = []
+        self.bad_line: str | None = None
+        self._on_event = on_event
+
+    def line(self, line: str) -> None:
+        """Take in one line; a last line that was cut off does not count."""
+        if self.bad_line is not None or not line.endswith("\n"):
+            return
+        try:
+            event = json.loads(line)
+            fields = EVENT_FIELDS[event["event"]]
+        except (ValueError, TypeError, KeyError):
+            self.bad_line = line
+            return
+        if not {"at", *fields} <= event.keys():
+            self.bad_line = line
+            return
+        self.events.append(event)
+        self._on_event(event)
+
+
+def _follow(
+    process: subprocess.Popen[bytes], job: bytes, read_end: int, deadline: float, on_line: Callable[[str], None]
+) -> float | None:
+    """Hand over the job, pass lines on until the worker exits, and end its group.
+
+    Returns the moment of the exit, or None if the time limit came first. Two threads block, one on the pipe and one on
+    the process, so that nothing here spins.
     """
     inbox: queue.SimpleQueue[str | float] = queue.SimpleQueue()
 
@@ -159,7 +205,6 @@ def _follow(
     threads = [threading.Thread(target=target, daemon=True) for target in (read, wait)]
     for thread in threads:
         thread.start()
-    lines: list[str] = []
     ended: float | None = None
     assert process.stdin is not None
     try:
@@ -171,8 +216,7 @@ def _follow(
             if isinstance(item, float):
                 ended = item
             else:
-                lines.append(item)
-                _pass_on(item, on_event)
+                on_line(item)
     except queue.Empty:
         pass
     finally:
@@ -185,32 +229,8 @@ def _follow(
     while not inbox.empty():
         item = inbox.get()
         if isinstance(item, str):
-            lines.append(item)
-            _pass_on(item, on_event)
-    return lines, ended
-
-
-def _pass_on(line: str, on_event: Callable[[Event], None]) -> None:
-    events, _ = _parse([line])
-    for event in events:
-        on_event(event)
-
-
-def _parse(lines: list[str]) -> tuple[list[Event], str | None]:
-    """Return the events and the first line that is none; a last line that was cut off does not count."""
-    events: list[Event] = []
-    for line in lines:
-        if not line.endswith("\n"):
-            continue
-        try:
-            event = json.loads(line)
-            fields = EVENT_FIELDS[event["event"]]
-        except (ValueError, TypeError, KeyError):
-            return events, line
-        if not {"at", *fields} <= event.keys():
-            return events, line
-        events.append(event)
-    return events, None
+            on_line(item)
+    return ended
 
 
 def _judge(exit_code: int, events: list[Event], bad_line: str | None, limit_s: float | None) -> tuple[str, str | None]:

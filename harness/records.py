@@ -1,6 +1,6 @@
 """What is kept: one JSON file a run of a cell, written whole or not at all and never edited.
 
-Schema history: 1, the first.
+Schema history: 1, the first; 2 adds `sameness`, the verdict of the same-net proof.
 """
 
 import errno
@@ -21,17 +21,18 @@ from workloads.datasets import file_sha256
 from workloads.errors import UserError
 from workloads.spec import fingerprint
 
-SCHEMA = 1
+SCHEMA = 2
 SUITE = "1"
 """Version of what is measured and how: only records of one suite share a table."""
 PARTS = (
     "key", "schema", "suite", "finished_at", "cell", "status", "reason", "time", "epochs", "error_rate", "test_loss",
-    "utilisation", "host", "versions", "fingerprints",
+    "utilisation", "sameness", "host", "versions", "fingerprints",
 )  # fmt: skip
 NAMES_WITHIN = {
     "cell": ("tool", "device", "cores", "gpus", "model", "batch_size", "precision", "epochs", "seed", "repeat"),
     "time": ("train_s", "total_s"),
     "utilisation": ("gpu_pct", "cpu_pct"),
+    "sameness": ("level", "reason", "findings"),
     "host": ("machine", "cpu", "memory_gib", "gpus"),
     "fingerprints": ("spec", "adapter", "environment", "data", "data_unverified"),
 }
@@ -59,13 +60,17 @@ class Record:
         return str(self.content["status"])
 
 
+COMMON = ("frameworks/base.py", "workloads/initial.py", "workloads/shapes.py")
+
+
 def adapter_fingerprint(tool: str) -> str:
-    """SHA-256 of the source of a tool's adapter and of the device modules it names."""
+    """SHA-256 of the source of a tool's adapter, of the device modules it names and of what all adapters use."""
     folder = PROJECT / "frameworks"
     adapter = folder / f"{TOOLS[tool].adapter.split(':')[0]}.py"
     devices = sorted(set(re.findall(r"\b\w+_device\b", adapter.read_text(encoding="utf-8"))))
     shared = [path for name in devices if (path := folder / f"{name}.py").is_file()]
-    return fingerprint([file_sha256(path) for path in (adapter, *shared)])
+    common = [PROJECT / path for path in COMMON]
+    return fingerprint([file_sha256(path) for path in (adapter, *shared, *common)])
 
 
 def environment_fingerprint(cell: Cell) -> str:
@@ -129,6 +134,8 @@ def _read(path: Path) -> Record:
     except (OSError, ValueError) as error:
         content, problem = None, str(error)
     if isinstance(content, dict):
+        if content.get("schema") == 1:
+            content |= {"schema": 2, "sameness": {"level": None, "reason": "measured before proofs", "findings": []}}
         missing = [part for part in PARTS if part not in content]
         missing += [
             f"{part}.{name}"

@@ -1,13 +1,17 @@
 """Runs the planned cells one after another: what is done is left alone, each outcome becomes a record at once."""
 
+import json
+import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from frameworks import FLOOR
+from harness.audit import Verdict, audit_cells, no_verdict
 from harness.data import prepare
 from harness.environments import EnvironmentFailedError, ensure_environment, python_of, requirements_of
 from harness.host import available_cores
@@ -83,17 +87,22 @@ def plan_session(
 
 
 def _is_done(cell: Cell, record: Record) -> bool:
-    """Whether a record is a result; one that was cut off is none for a cell that is given more time."""
+    """Whether a record is a result.
+
+    One that was cut off is none for a cell that is given more time, and one whose proof could not be made is none.
+    """
     if record.status == "timeout":
         return bool(record.content["cell"]["time_limit_s"] >= cell.time_limit_s)
-    return cell.not_run is not None or record.status in FINAL
+    unproven = cell.tool != FLOOR and record.content["sameness"]["reason"] is not None
+    return cell.not_run is not None or (record.status in FINAL and not unproven)
 
 
 def run_session(planned: list[Planned], host: dict[str, Any], results: Path, view: View) -> Iterator[dict[str, Any]]:
     """Run what is not done and yield the content of every cell's record, in the order of the plan.
 
-    Data is prepared first, so that broken files stop the session before anything runs; then environments. Raises
-    UserError for data that cannot be had and for a results folder that takes no file.
+    Data is prepared first, so that broken files stop the session before anything runs; then environments; then
+    proofs of what is to run and has none. Raises UserError for data that cannot be had and for a results folder that
+    takes no file.
     """
     todo = [item for item in planned if item.done is None]
     runnable = [item for item in todo if item.cell.not_run is None]
@@ -105,6 +114,7 @@ def run_session(planned: list[Planned], host: dict[str, Any], results: Path, vie
     if todo:
         check_writable(results)
     interpreters = prepare_environments([item.cell for item in runnable], view.line)
+    verdicts = prove_cells([item.cell for item in runnable], interpreters, host, view.line)
     for item in planned:
         if item.done is not None:
             yield item.done.content
@@ -112,7 +122,7 @@ def run_session(planned: list[Planned], host: dict[str, Any], results: Path, vie
         view.begin(item.cell)
         if item.cell.not_run:
             status, reason = item.cell.not_run
-            content = make_record(item, host, without_worker(status, reason), {})
+            content = make_record(item, host, without_worker(status, reason), no_verdict("it was not run"), {})
         else:
             folder, facts = data[item.cell.workload.data]
             interpreter = interpreters[environment_of(item.cell)]
@@ -120,7 +130,7 @@ def run_session(planned: list[Planned], host: dict[str, Any], results: Path, vie
                 outcome = without_worker("failed", f"its environment could not be made: {interpreter}")
             else:
                 outcome = launch_worker(item.cell, item.cores, interpreter, folder, _forward(view, item.cell))
-            content = make_record(item, host, outcome, facts)
+            content = make_record(item, host, outcome, verdicts[item.cell], facts)
         write_record(results, content)
         view.end(item.cell, content)
         yield content
@@ -130,6 +140,7 @@ def _forward(view: View, cell: Cell) -> Callable[[Event], None]:
     return lambda event: view.event(cell, event)
 
 
+EPOCH_PARTS = ("wall_s", "process_s", "samples", "loss", "validation")
 Environment = tuple[Path | None, str, str]
 """The requirements file, the Python version, and `managed`, `current` or the path of an interpreter."""
 
@@ -158,8 +169,20 @@ def prepare_environments(
     return interpreters
 
 
-def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_facts: dict[str, Any]) -> dict[str, Any]:
-    """Put together a record from what a worker sent. Parts that were not measured are None."""
+def prove_cells(
+    cells: Iterable[Cell],
+    interpreters: Mapping[Environment, str | EnvironmentFailedError],
+    host: Mapping[str, Any],
+    show: Callable[[str], None],
+) -> dict[Cell, Verdict]:
+    """Return the verdict on each cell, from those that are kept or by a new proof."""
+    return audit_cells(cells, lambda cell: interpreters[environment_of(cell)], host, show)
+
+
+def make_record(
+    item: Planned, host: dict[str, Any], outcome: Outcome, verdict: Verdict, data_facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Put together a record from what a worker sent and the proof said. Parts that were not measured are None."""
     named = {event["event"]: event for event in outcome.events}
     epochs = [event for event in outcome.events if event["event"] == "epoch"]
     result = named.get("result", {})
@@ -172,13 +195,11 @@ def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_fact
         "status": outcome.status,
         "reason": outcome.reason and without_folders(outcome.reason),
         "time": time_ledger(outcome),
-        "epochs": [
-            {name: event[name] for name in ("wall_s", "process_s", "samples", "loss", "validation") if name in event}
-            for event in epochs
-        ],
+        "epochs": [{name: _finite(event[name]) for name in EPOCH_PARTS if name in event} for event in epochs],
         "error_rate": result.get("error_rate"),
         "test_loss": result.get("loss"),
         "utilisation": utilisation(outcome, item.cores, 1 if item.cell.device == "gpu" else 0),
+        "sameness": json.loads(without_folders(json.dumps(verdict))),
         "host": host,
         "versions": {"python": result.get("python"), "packages": result.get("packages")},
         "fingerprints": {
@@ -193,6 +214,13 @@ def make_record(item: Planned, host: dict[str, Any], outcome: Outcome, data_fact
     }
     assert set(content) == set(PARTS)
     return content if outcome.status == "ok" else content | {"log": [without_folders(line) for line in outcome.log]}
+
+
+def _finite(value: Any) -> Any:
+    """Return a value of JSON with None for what is no number, such as the loss of a run that diverged."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def without_folders(text: str) -> str:

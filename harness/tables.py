@@ -1,19 +1,19 @@
 """From records to Markdown: the same records always give the same text."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from frameworks import TOOLS
+from frameworks import FLOOR, TOOLS
+from harness.audit import CURVE_TOLERANCE, LEVELS, PROVEN, curve_distance, describe_verdict
 from harness.records import ABSENT, Record
 
 COORDINATES = [
     "machine", "suite", "model", "batch_size", "precision", "epochs", "seed", "device", "cores", "gpus", "tool",
 ]  # fmt: skip
 BASELINE = "tensorflow"
-FLOOR = "null"
 MISSING = "–"
 
 
@@ -39,6 +39,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     merged["status"] = cells["status"].agg(lambda found: next((s for s in found if s != "ok"), "ok"))
     merged["reason"] = cells["reason"].agg(lambda found: next((r for r in found if isinstance(r, str)), ""))
     merged[measured] = cells[measured].median()
+    weakest = frame.sort_values("level", kind="stable").groupby(COORDINATES, sort=False)[["level", "verdict"]].first()
+    merged[["level", "verdict"]] = weakest
     return merged.reset_index()
 
 
@@ -58,6 +60,9 @@ def _row(content: dict[str, Any]) -> dict[str, Any]:
         "train_s": _number(time["train_s"]),
         **{name: _number(content["utilisation"][name]) for name in ("gpu_pct", "cpu_pct")},
         "error_rate": _number(content["error_rate"]),
+        "losses": tuple(epoch["loss"] for epoch in content["epochs"]),
+        "level": content["sameness"]["level"] or "",
+        "verdict": describe_verdict(content["sameness"]),
         "cpu": host["cpu"],
         "memory_gib": host["memory_gib"],
         "gpu_names": ", ".join(gpu["name"] for gpu in host["gpus"]),
@@ -79,6 +84,9 @@ def render_markdown(records: Iterable[Record]) -> str:
         "Time is training alone, all epochs with the first step and its compilation, as in the published tables;",
         "it is the median where a cell was repeated. CPU % is of the cores given, GPU % of the GPU, while training.",
         "Compare only rows of one table: one machine, one version of the measuring (suite), one net.",
+        "Same net says how far a tool is proven to train the spec's net; only S3 and better are ranked:",
+        "",
+        *(f"- {level}: {meaning}" for level, meaning in LEVELS.items()),
         "",
     ]
     for (machine, suite), part in frame.groupby(["machine", "suite"], sort=True):
@@ -162,35 +170,52 @@ class Notes:
 def tool_table(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
     """Return the founding article's columns for one model on one device, fastest first.
 
-    "vs best" is time over the best time; "vs TensorFlow" is TensorFlow's time over this one's, so more is faster. The
-    floor row (`null`) is compared with nothing.
+    "vs best" is time over the best time; "vs TensorFlow" is TensorFlow's time over this one's, so more is faster. Only
+    tools that are proven to train the spec's net are ranked; the others, and the floor row (`null`), come after them
+    and are compared with nothing. "Same net" is the level of the proof.
     """
-    ranked = rows[rows["tool"] != FLOOR]
-    times = ranked[ranked["status"] == "ok"].set_index("tool")["train_s"]
+    rows = rows.assign(ranked=rows["level"].isin(PROVEN) & (rows["tool"] != FLOOR) & (rows["status"] == "ok"))
+    times = rows[rows["ranked"]].set_index("tool")["train_s"]
     best, baseline = times.min(), times.get(BASELINE, float("nan"))
+    curves = {row["tool"]: row["losses"] for row in rows[rows["ranked"]].to_dict("records")}
     known = list(TOOLS)
     order = rows.assign(
         floor=rows["tool"] == FLOOR,
         failed=rows["status"] != "ok",
         place=[known.index(tool) if tool in known else len(known) for tool in rows["tool"]],
-    ).sort_values(["floor", "failed", "train_s", "place"])
+    ).sort_values(["floor", "failed", "ranked", "train_s", "place"], ascending=[True, True, False, True, True])
     table = []
     for row in order.to_dict("records"):
-        ok, compared = row["status"] == "ok", row["tool"] != FLOOR
+        ok, ranked = row["status"] == "ok", row["ranked"]
         table.append(
             {
                 "Tool": _text(row["tool"]),
                 "Time (s)": _format(row["train_s"], ".2f") if ok else row["status"] + notes.mark(str(row["reason"])),
-                "vs best": _format(row["train_s"] / best, ".2f") if ok and compared else MISSING,
-                "vs TensorFlow": _format(baseline / row["train_s"], ".2f") if ok and compared else MISSING,
+                "vs best": _format(row["train_s"] / best, ".2f") if ranked else MISSING,
+                "vs TensorFlow": _format(baseline / row["train_s"], ".2f") if ranked else MISSING,
                 "GPU %": _format(row["gpu_pct"], ".0f") if ok else MISSING,
                 "GPUs": str(row["gpus"]),
                 "CPU %": _format(row["cpu_pct"], ".0f") if ok else MISSING,
                 "CPUs": str(row["cores"]),
                 "Error rate": _format(100 * row["error_rate"], ".2f", " %") if ok else MISSING,
+                "Same net": _sameness(row, curves, notes) if ok and row["tool"] != FLOOR else MISSING,
             }
         )
     return pd.DataFrame(table)
+
+
+def _sameness(row: Mapping[Hashable, Any], curves: dict[str, tuple[float, ...]], notes: Notes) -> str:
+    """Return the level a row reached, S4 where its loss curve is with the other tools', and a note where one is due."""
+    level = str(row["level"])
+    if level not in PROVEN:
+        return (level or "not proven") + notes.mark(row["verdict"])
+    natural = notes.mark(row["verdict"]) if row["verdict"] else ""
+    distance = curve_distance(row["losses"], [curve for tool, curve in curves.items() if tool != row["tool"]])
+    if distance is None:
+        return level + natural
+    if abs(distance) <= CURVE_TOLERANCE:
+        return "S4" + natural
+    return level + natural + notes.mark(f"its losses are {distance:.0%} from the other tools' median")
 
 
 def device_table(cells: pd.DataFrame, devices: list[tuple[str, int]]) -> pd.DataFrame:
@@ -198,13 +223,14 @@ def device_table(cells: pd.DataFrame, devices: list[tuple[str, int]]) -> pd.Data
     table = []
     for tool in (tool for tool in TOOLS if tool in set(cells["tool"])):
         rows = {(row["device"], row["cores"]): row for row in cells[cells["tool"] == tool].to_dict("records")}
+        ranked = {place for place, row in rows.items() if row["level"] in PROVEN and tool != FLOOR}
         times = {place: row["train_s"] for place, row in rows.items() if row["status"] == "ok"}
         line = {"Tool": tool}
         for place in devices:
             absent = rows[place]["status"] if place in rows else MISSING
             line[f"{_device(*place)} (s)"] = _format(times[place], ".2f") if place in times else absent
         for place in devices[1:]:
-            both = devices[0] in times and place in times and tool != FLOOR
+            both = {devices[0], place} <= ranked & times.keys()
             line[f"Speedup {_device(*place)}"] = _format(times[devices[0]] / times[place], ".2f") if both else MISSING
         table.append(line)
     return pd.DataFrame(table)

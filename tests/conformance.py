@@ -20,25 +20,37 @@ import numpy as np
 
 from frameworks import TOOLS
 from frameworks.base import Adapter, Device, Model
-from frameworks.reference import Optimizer, forward, softmax_cross_entropy
+from frameworks.proof import level_reached, probe_weights, prove, without_dropout
 from frameworks.worker import load_adapter
 from workloads import make_workload
 from workloads.datasets import load_split, made_up
 from workloads.initial import Weights, epoch_order, initial_weights
-from workloads.keras_form import conv, dense
-from workloads.shapes import weight_shapes
-from workloads.spec import SGD, Adam, Conv2D, Dropout, Flatten, GlorotUniform, MaxPool2D, Network, ReLU, Workload
+from workloads.keras_form import KERAS_ADAM, conv, dense
+from workloads.shapes import moving_shapes, weight_shapes
+from workloads.spec import (
+    INPUT,
+    L2,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Conv2D,
+    Flatten,
+    GlobalAveragePool2D,
+    GlorotUniform,
+    Graph,
+    LocalResponseNorm,
+    MaxPool2D,
+    ReLU,
+    Workload,
+    sequential,
+)
 
 SEED = 7
 LOSS_SEEDS = (0, 1, 5, 6, 7, 8, 10, 29)
 LOSS_STEPS = 20
 LOGIT_TOLERANCE = 1e-5
 """Largest difference of logits, relative to the largest logit; float32 rounding through these nets is about 1e-6."""
-STEP = 1e-7
-"""Step of central differences: small enough that no ReLU or pool of these nets changes sides on the way (at 1e-6 some
-of cifar10-cnn do), large enough that float64 rounding of the loss, 2e-16 / 1e-7, stays far below the tolerance."""
-GRADIENT_TOLERANCE = 2e-5
-"""Largest difference of a slope, relative to its typical size; the worst measured, in PyTorch, is 2e-6."""
 WEIGHT_TOLERANCE = 2e-6
 """Largest difference of weights after a few updates; weights are below 1, where float32 resolves 6e-8."""
 
@@ -72,16 +84,38 @@ def _uneven() -> Workload:
         dense(units=10),
     )
     mnist = WORKLOADS["mnist-cnn"]
-    return replace(mnist, name="uneven", network=Network(input_shape=mnist.data.image_shape, layers=layers))
+    return replace(mnist, name="uneven", network=sequential(mnist.data.image_shape, layers))
 
 
-NETS = {**WORKLOADS, "uneven": _uneven()}
+def _graph() -> Workload:
+    """A net of every other layer: normalisations, average pools, a residual, branches side by side; Adam and L2."""
+    graph = Graph()
+    norms = [
+        BatchNorm(momentum=0.9, epsilon=1e-3, scale=scale, center=center)
+        for scale, center in ((True, True), (False, True), (True, False), (False, False))
+    ]
+    stem = graph.chain(INPUT, conv(filters=8, kernel_size=(3, 3), padding="same"), norms[0], ReLU())
+    branch = graph.chain(stem, conv(filters=8, kernel_size=(3, 3), padding="same"), norms[1])
+    merged = graph.chain(graph.add(Add(), stem, branch), ReLU())
+    normed = graph.add(LocalResponseNorm(radius=2, bias=1.0, alpha=0.1, beta=0.75), merged)
+    pools = [
+        AveragePool2D(pool_size=(3, 3), strides=(2, 2), padding="same"),
+        AveragePool2D(pool_size=(3, 2), strides=(2, 2), padding=((0, 1), (1, 0))),
+        MaxPool2D(pool_size=(3, 3), strides=(2, 2), padding="same"),
+    ]
+    beside = graph.add(Concatenate(), *(graph.add(pool, normed) for pool in pools[:2]), graph.add(pools[2], merged))
+    pooled = graph.chain(beside, norms[2], GlobalAveragePool2D())
+    graph.chain(pooled, dense(units=16), norms[3], ReLU(), dense(units=10))
+    return replace(
+        WORKLOADS["digits-cnn"],
+        name="graph",
+        network=graph.network((8, 8, 1)),
+        optimizer=KERAS_ADAM,
+        l2=L2(rate=1e-3, kinds=("kernel", "bias")),
+    )
 
 
-def without_dropout(workload: Workload) -> Workload:
-    """Return the workload with every dropout rate at zero."""
-    layers = tuple(Dropout(rate=0.0) if isinstance(x, Dropout) else x for x in workload.network.layers)
-    return replace(workload, network=replace(workload.network, layers=layers))
+NETS = {**WORKLOADS, "uneven": _uneven(), "graph": _graph()}
 
 
 def draw_batch(workload: Workload, samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,13 +126,9 @@ def draw_batch(workload: Workload, samples: int) -> tuple[np.ndarray, np.ndarray
 
 
 def build(adapter: Adapter, workload: Workload, seed: int = SEED) -> tuple[Model, Weights]:
-    """Build a model from drawn weights; biases are drawn too, so that a lost one shows."""
-    weights = initial_weights(workload.network, SEED)
-    stream = np.random.RandomState(SEED)
-    for name in weights:
-        if name.endswith("/bias"):
-            weights[name] = stream.uniform(-0.1, 0.1, weights[name].shape).astype(np.float32)
-    return adapter.build(workload, weights, seed), weights
+    """Build a model from weights that show everything."""
+    weights = probe_weights(workload.network)
+    return adapter.build(workload, weights, seed, "float32"), weights
 
 
 def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: float, what: str) -> None:
@@ -110,68 +140,34 @@ def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: float, what: 
 
 
 def check_weights_out_are_the_weights_in(adapter: Adapter, workload: Workload) -> None:
-    """Every parameter by name, shape and value, and nothing else."""
+    """Every parameter by name, shape and value, and nothing else; asking for gradients changes none."""
     model, weights = build(adapter, workload)
-    got = model.weights()
-    assert {name: weight.shape for name, weight in got.items()} == weight_shapes(workload.network)
-    for name, weight in weights.items():
-        assert got[name].dtype == np.float32
-        assert np.array_equal(got[name], weight), name
+    expected = {**weight_shapes(workload.network), **moving_shapes(workload.network)}
+    images, labels = draw_batch(workload, 8)
+    for _ in range(2):
+        got = model.weights()
+        assert {name: weight.shape for name, weight in got.items()} == expected
+        for name, weight in weights.items():
+            assert got[name].dtype == np.float32
+            assert np.array_equal(got[name], weight), name
+        model.gradients(images, labels)
 
 
-def check_forward_is_the_oracles(adapter: Adapter, workload: Workload) -> None:
-    """Logits of several batches and a rest, dropout off, float32."""
-    model, weights = build(adapter, workload)
+def check_the_net_is_the_oracles(adapter: Adapter, workload: Workload) -> None:
+    """The same-net proof reaches its highest level in every precision the adapter has."""
+    findings = prove(adapter, workload)
+    assert level_reached(findings) == "S3", [finding for finding in findings if not finding.holds]
+
+
+def check_inference_goes_batch_by_batch(adapter: Adapter, workload: Workload) -> None:
+    """Several batches and a rest give what one image by itself gives, in float32."""
+    model, _ = build(adapter, workload)
     images, _ = draw_batch(workload, 2 * workload.batch_size + 3)
     got = model.forward(images)
-    assert got.dtype == np.float32
-    assert_close(got, forward(workload.network, weights, images), LOGIT_TOLERANCE, "logits")
-    assert_close(model.forward(images[:1]), got[:1].astype(np.float64), LOGIT_TOLERANCE, "logits of one image")
-
-
-def check_gradients_belong_to_the_oracles_loss(adapter: Adapter, workload: Workload) -> None:
-    """The loss is the oracle's, each gradient is its slope, and asking for them changes no weight.
-
-    The slope is a central difference of the float64 loss along a random direction of each weight.
-    """
-    workload = without_dropout(workload)
-    model, weights = build(adapter, workload)
-    images, labels = draw_batch(workload, 8)
-    loss, gradients = model.gradients(images, labels)
-    stream = np.random.RandomState(SEED)
-    for name, weight in weights.items():
-        direction = stream.standard_normal(weight.shape)
-        step = STEP * direction
-        ahead, behind = (
-            softmax_cross_entropy(forward(workload.network, {**weights, name: weight + s}, images), labels)
-            for s in (step, -step)
-        )
-        slope, got = (ahead - behind) / (2 * STEP), float(np.sum(gradients[name] * direction))
-        scale = float(np.linalg.norm(gradients[name]) * np.linalg.norm(direction) / np.sqrt(weight.size))
-        assert abs(got - slope) <= GRADIENT_TOLERANCE * scale, (name, got, slope, scale)
-    expected = softmax_cross_entropy(forward(workload.network, weights, images), labels)
-    assert abs(loss - expected) <= LOGIT_TOLERANCE * expected, (loss, expected)
-    assert {name: gradient.shape for name, gradient in gradients.items()} == weight_shapes(workload.network)
-    assert all(np.array_equal(weight, weights[name]) for name, weight in model.weights().items())
-
-
-def check_updates_follow_the_optimizers_formula(adapter: Adapter, workload: Workload) -> None:
-    """Four updates against the oracle's, with constants large enough that every one of them shows."""
-    optimizers = (
-        SGD(learning_rate=0.05, momentum=0.9, decay=0.5),
-        SGD(learning_rate=0.05, momentum=0.0, decay=0.0),
-        Adam(learning_rate=1e-3, beta_1=0.8, beta_2=0.95, epsilon=1e-3),
-    )
-    for optimizer in optimizers:
-        exaggerated = replace(without_dropout(workload), optimizer=optimizer)
-        model, weights = build(adapter, exaggerated)
-        oracle = Optimizer(exaggerated, weights)
-        images, labels = draw_batch(exaggerated, 4 * exaggerated.batch_size)
-        for batch in np.arange(len(images)).reshape(4, -1):
-            oracle.update(model.gradients(images[batch], labels[batch])[1])
-            model.train_batches(images, labels, batch)
-        for name, weight in model.weights().items():
-            assert_close(weight, oracle.weights[name], WEIGHT_TOLERANCE, f"{optimizer}: {name}")
+    assert (got.dtype, got.shape) == (np.float32, (len(images), workload.data.classes))
+    for place in (0, len(images) - 1):
+        alone = model.forward(images[place : place + 1])
+        assert_close(alone[0], got[place].astype(np.float64), LOGIT_TOLERANCE, f"logits of image {place}")
 
 
 def check_training_continues_across_calls_and_keeps_the_rest(adapter: Adapter, workload: Workload) -> None:
@@ -224,14 +220,10 @@ def check_memory_and_synchronisation_answer(adapter: Adapter, workload: Workload
 
 
 Check = Callable[[Adapter, Workload], None]
-EVERY_NET: tuple[Check, ...] = (
-    check_weights_out_are_the_weights_in,
-    check_forward_is_the_oracles,
-    check_gradients_belong_to_the_oracles_loss,
-)
+EVERY_NET: tuple[Check, ...] = (check_weights_out_are_the_weights_in, check_the_net_is_the_oracles)
 ONE_NET: tuple[Check, ...] = (
+    check_inference_goes_batch_by_batch,
     check_the_loss_falls,
-    check_updates_follow_the_optimizers_formula,
     check_training_continues_across_calls_and_keeps_the_rest,
     check_the_seed_decides_dropout,
     check_memory_and_synchronisation_answer,
@@ -248,7 +240,7 @@ def first_losses(adapter: Adapter, workload: Workload, folder: Path, seed: int, 
     """Train the first `steps` batches without dropout, from the shared weights in the shared order."""
     workload = without_dropout(workload)
     data = load_split(folder, workload.data)
-    model = adapter.build(workload, initial_weights(workload.network, seed), seed)
+    model = adapter.build(workload, initial_weights(workload.network, seed), seed, "float32")
     order = epoch_order(len(data.train_labels), seed, 0)
     size = workload.batch_size
     return [
@@ -270,10 +262,12 @@ def run(tool: str, device: Device, cores: int, prepared: dict[str, str]) -> Iter
     """Yield the outcome of every check, then the first losses of each model on its prepared data."""
     adapter = load_adapter(tool)(device=device, cores=cores, **TOOLS[tool].options)
     for name, (check, workload) in CASES.items():
-        yield {"case": name, "failure": run_case(adapter, check, workload)}
+        reason = adapter.supports(workload, "float32")
+        yield {"case": name, "failure": None if reason else run_case(adapter, check, workload), "unsupported": reason}
     for model, folder in prepared.items():
-        for seed in LOSS_SEEDS:
-            losses = first_losses(adapter, make_workload(model, {}), Path(folder), seed, LOSS_STEPS)
+        workload = make_workload(model, {})
+        for seed in LOSS_SEEDS if adapter.supports(workload, "float32") is None else ():
+            losses = first_losses(adapter, workload, Path(folder), seed, LOSS_STEPS)
             yield {"losses": model, "seed": seed, "values": losses}
 
 

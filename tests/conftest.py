@@ -1,5 +1,6 @@
 """What all tests share: closed network, folders of their own, and the rule that no tool may be skipped whole."""
 
+import random
 import socket
 import sys
 from collections import defaultdict
@@ -13,6 +14,24 @@ from frameworks import TOOLS
 
 sys.dont_write_bytecode = True
 _outcomes: dict[str, set[str]] = defaultdict(set)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say how many random nets each tool is tried on, and which."""
+    parser.addoption("--random-nets", type=int, default=8, help="random nets a tool (default: %(default)s)")
+    parser.addoption("--random-seed", type=int, default=random.SystemRandom().randrange(2**32), help="of the nets")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Print what repeats the random nets of this run."""
+    count, first = config.getoption("random_nets"), config.getoption("random_seed")
+    return f"random nets: --random-nets={count} --random-seed={first}"
+
+
+@pytest.fixture(scope="session")
+def random_nets(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """How many random nets, and the seed of the first."""
+    return request.config.getoption("random_nets"), request.config.getoption("random_seed")
 
 
 @pytest.fixture(autouse=True)

@@ -83,7 +83,7 @@ def test_a_tool_that_cannot_train_the_net_is_unsupported(data: Path, tmp_path: P
 sys.argv = [sys.argv[0], sys.argv[3]]
 sys.path.insert(0, os.getcwd())
 from frameworks import null_adapter, worker
-null_adapter.NullAdapter.supports = lambda self, workload: "no convolutions"
+null_adapter.NullAdapter.supports = lambda self, workload, precision: "no convolutions"
 sys.exit(worker.main())
 """,
     )

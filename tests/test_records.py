@@ -45,7 +45,7 @@ def test_a_folder_that_takes_no_file_is_said(tmp_path: Path) -> None:
         ('{"schema": 1', "Expecting"),
         ("[]", "it holds list"),
         ('{"schema": 1}', "it lacks key, suite"),
-        ('{"schema": 99}', r"its schema is 99; accepted: 1"),
+        ('{"schema": 99}', r"its schema is 99; accepted: 2"),
     ],
 )
 def test_an_unreadable_record_is_named_with_what_to_do(text: str, problem: str, tmp_path: Path) -> None:

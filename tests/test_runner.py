@@ -156,7 +156,7 @@ def test_a_stopped_runner_ends_cleanly_and_keeps_what_is_done(stop: signal.Signa
     """A real runner, stopped while a worker hangs: no traceback, no orphan, the finished cell is kept."""
     pid_file = tmp_path / "pid"
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho $$ > {pid_file}\nexec sleep 600\n")
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit 1\necho $$ > {pid_file}\nexec sleep 600\n')
     python.chmod(0o755)
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text(

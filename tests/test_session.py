@@ -194,7 +194,7 @@ def test_interrupting_keeps_finished_cells(tmp_path: Path) -> None:
 def test_a_cell_that_is_left_out_later_keeps_its_result(tmp_path: Path) -> None:
     run([make_cell()], tmp_path)
     run([make_cell(not_run=("skipped", "not today"))], tmp_path)
-    assert [record.status for record in read_records(tmp_path)] == ["skipped", "ok"]
+    assert sorted(record.status for record in read_records(tmp_path)) == ["ok", "skipped"]
     (row,) = to_frame(read_records(tmp_path)).to_dict("records")
     assert row["status"] == "ok"
 

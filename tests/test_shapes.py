@@ -6,14 +6,30 @@ from workloads import make_workload
 from workloads.keras_form import conv
 from workloads.shapes import (
     forward_flops,
-    layer_shapes,
+    moving_count,
+    moving_shapes,
     output_shape,
+    output_shapes,
     padding_amounts,
     parameter_count,
     train_flops,
     weight_shapes,
+    window_counts,
 )
-from workloads.spec import Dense, GlorotUniform, MaxPool2D
+from workloads.spec import (
+    INPUT,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Flatten,
+    GlobalAveragePool2D,
+    GlorotUniform,
+    Graph,
+    MaxPool2D,
+    ReLU,
+)
 
 COUNTS = [
     ("mnist-cnn", {}, 65_402, 1_681_664, 4_404_992),
@@ -40,7 +56,7 @@ def test_counts_and_flops(name: str, parameters: dict, count: int, forward: int,
 
 def test_the_layers_of_mnist_cnn() -> None:
     network = make_workload("mnist-cnn", {}).network
-    outputs = {name: after for name, (_, after) in layer_shapes(network).items()}
+    outputs = output_shapes(network)
     assert outputs["conv2d_1"] == (25, 25, 32)
     assert outputs["maxpool2d_1"] == (12, 12, 32)
     assert outputs["conv2d_2"] == (10, 10, 16)
@@ -61,8 +77,8 @@ def test_the_layers_of_mnist_cnn() -> None:
 
 
 def test_the_layers_of_cifar10_cnn() -> None:
-    shapes = layer_shapes(make_workload("cifar10-cnn", {}).network)
-    assert [shapes[name][1] for name in ("conv2d_1", "conv2d_2", "conv2d_3", "maxpool2d_2", "flatten_1")] == [
+    shapes = output_shapes(make_workload("cifar10-cnn", {}).network)
+    assert [shapes[name] for name in ("conv2d_1", "conv2d_2", "conv2d_3", "maxpool2d_2", "flatten_1")] == [
         (32, 32, 32),
         (16, 16, 64),
         (14, 14, 64),
@@ -96,3 +112,42 @@ def test_a_window_that_does_not_fit_is_refused() -> None:
 
 def test_a_pool_keeps_the_channels() -> None:
     assert output_shape(MaxPool2D(pool_size=(3, 3), strides=(2, 2), padding="same"), (112, 112, 64)) == (56, 56, 64)
+
+
+def test_a_graph_has_the_shapes_of_its_ways() -> None:
+    norm = BatchNorm(momentum=0.9, epsilon=1e-3, scale=False, center=True)
+    graph = Graph()
+    wide = graph.chain(INPUT, conv(filters=4, kernel_size=(3, 3), padding="same"), norm)
+    both = graph.add(Concatenate(), graph.add(Add(), wide, wide), INPUT)
+    graph.chain(both, GlobalAveragePool2D(), Dense(units=2, use_bias=False, kernel_initializer=GlorotUniform()))
+    network = graph.network((5, 6, 3))
+    shapes = output_shapes(network)
+    assert (shapes["concatenate_1"], shapes["globalaveragepool2d_1"]) == ((5, 6, 7), (7,))
+    assert weight_shapes(network) == {
+        "conv2d_1/kernel": (3, 3, 3, 4),
+        "conv2d_1/bias": (4,),
+        "batchnorm_1/beta": (4,),
+        "dense_1/kernel": (7, 2),
+    }
+    assert moving_shapes(network) == {"batchnorm_1/moving_mean": (4,), "batchnorm_1/moving_variance": (4,)}
+    assert (parameter_count(network), moving_count(network)) == (108 + 4 + 4 + 14, 8)
+    multiply_adds = 5 * 6 * 4 * 27 + 14
+    assert forward_flops(network) == 2 * multiply_adds
+    assert train_flops(network) == 6 * multiply_adds - 2 * 5 * 6 * 4 * 27
+
+
+def test_inputs_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be added"):
+        output_shape(Add(), (2, 2, 1), (2, 2, 2))
+    with pytest.raises(ValueError, match="cannot be concatenated"):
+        output_shape(Concatenate(), (2, 2, 1), (2, 1, 1))
+    with pytest.raises(ValueError, match="height, width and channels"):
+        output_shape(Flatten(), (4,))
+    with pytest.raises(ValueError, match="nothing but padding"):
+        output_shape(AveragePool2D(pool_size=(2, 2), strides=(1, 1), padding=((2, 0), (0, 0))), (4, 4, 1))
+    assert output_shape(ReLU(), (4, 4, 1)) == (4, 4, 1)
+
+
+def test_windows_at_an_edge_hold_less() -> None:
+    pool = AveragePool2D(pool_size=(2, 2), strides=(2, 2), padding="same")
+    assert window_counts((3, 3), pool).tolist() == [[4, 2], [2, 1]]

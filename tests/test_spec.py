@@ -7,7 +7,21 @@ import pytest
 
 from workloads import WORKLOADS, make_workload
 from workloads.keras_form import conv
-from workloads.spec import Dropout, MaxPool2D, fingerprint, from_json, to_json
+from workloads.spec import (
+    INPUT,
+    SGD,
+    Adam,
+    Add,
+    Dropout,
+    Graph,
+    MaxPool2D,
+    Network,
+    Node,
+    ReLU,
+    fingerprint,
+    from_json,
+    to_json,
+)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -22,7 +36,7 @@ def test_the_fingerprint_depends_on_every_number() -> None:
     others = [
         replace(workload, optimizer=replace(workload.optimizer, decay=0.0)),
         replace(workload, data=replace(workload.data, scaling="none")),
-        replace(workload, network=replace(workload.network, layers=workload.network.layers[:-1])),
+        replace(workload, network=replace(workload.network, nodes=workload.network.nodes[:-1])),
     ]
     assert len({fingerprint(other) for other in [workload, *others]}) == 4
 
@@ -45,6 +59,39 @@ def test_numbers_out_of_range_are_refused() -> None:
         MaxPool2D(pool_size=(2, 2), strides=(0, 1), padding="valid")
     with pytest.raises(ValueError, match="accepted: 0 <= rate < 1"):
         Dropout(rate=1.0)
+
+
+def test_optimisers_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        SGD(learning_rate=0.1, momentum=1.0, decay=0.0, nesterov=False)
+    with pytest.raises(ValueError, match="epsilon_form"):
+        Adam(learning_rate=0.1, beta_1=0.9, beta_2=0.9, epsilon=1e-8, epsilon_form="outside")
+    with pytest.raises(ValueError, match="out of range"):
+        Adam(learning_rate=0.1, beta_1=0.9, beta_2=1.0, epsilon=1e-8, epsilon_form="algorithm-1")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "problem"),
+    [
+        ([], "at least one layer"),
+        ([("a", ReLU(), (INPUT,)), ("a", ReLU(), ("a",))], "two nodes called a"),
+        ([("a", ReLU(), ("b",))], "nodes before it"),
+        ([("a", ReLU(), (INPUT, INPUT))], "number of inputs"),
+        ([("a", Add(), (INPUT,))], "number of inputs"),
+        ([("a", ReLU(), (INPUT,)), ("b", ReLU(), (INPUT,))], "nothing takes a"),
+    ],
+)
+def test_a_graph_that_is_none_is_refused(nodes: list, problem: str) -> None:
+    built = tuple(Node(name=name, layer=layer, inputs=inputs) for name, layer, inputs in nodes)
+    with pytest.raises(ValueError, match=problem):
+        Network(input_shape=(1, 1, 1), nodes=built)
+
+
+def test_nodes_are_named_by_kind_and_place() -> None:
+    graph = Graph()
+    first = graph.chain(INPUT, ReLU(), Dropout(rate=0.1), ReLU())
+    assert first == "relu_2"
+    assert [node.name for node in graph.network((1, 1, 1)).nodes] == ["relu_1", "dropout_1", "relu_2"]
 
 
 def test_the_label_names_what_was_chosen() -> None:

@@ -4,11 +4,17 @@ import random
 from pathlib import Path
 from typing import Any
 
+from harness.audit import no_verdict
 from harness.records import Record
 from harness.tables import Notes, device_table, render_markdown, to_frame, tool_table
 from tests.helpers import HOST, make_cell, make_content
 from workloads import make_workload
 
+OFF = {
+    "level": "S3", "what": "gradients", "worst": 0.25, "where": "dense_1/bias", "tolerance": 1e-4,
+    "precision": "float32", "note": None, "holds": False,
+}  # fmt: skip
+NATURAL = {**OFF, "worst": 0.0, "holds": True, "note": "its moving variance is biased"}
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -22,6 +28,9 @@ def records_of_every_kind() -> list[dict[str, Any]]:
         make_content(make_cell("torch", repeat=1), [3.0, 2.0], error_rate=0.0125),
         make_content(make_cell("torch", repeat=2), [9.0, 2.0], error_rate=0.02),
         make_content(make_cell("null"), [0.001, 0.001], error_rate=0.9),
+        make_content(make_cell("mxnet"), [8.0, 4.0], verdict={"level": "S3", "reason": None, "findings": [NATURAL]}),
+        make_content(make_cell("keras-torch"), [0.5, 0.5], verdict={"level": "S2", "reason": None, "findings": [OFF]}),
+        make_content(make_cell("keras-jax"), [0.5, 0.5], verdict=no_verdict("the proof's process ended")),
         make_content(make_cell("jax"), [1.0], status="crashed", reason="ended by SIGSEGV | core\ndumped <b>"),
         make_content(make_cell("tensorflow", device="gpu"), [3.0, 1.0], **on_gpu),
         make_content(make_cell("torch", device="gpu"), [1.5, 0.5], **on_gpu),

@@ -1,8 +1,8 @@
 """W2: the CIFAR-10 CNN of the Colab article (tf.keras script): 1,667,594 parameters."""
 
-from workloads.keras_form import POOL_2X2, conv, dense
+from workloads.keras_form import KERAS_ADAM, POOL_2X2, conv, dense
 from workloads.sources import CIFAR10, choose_data
-from workloads.spec import Adam, Dropout, Flatten, Network, ReLU, Workload
+from workloads.spec import Dropout, Flatten, ReLU, Workload, sequential
 
 
 def cifar10_cnn(
@@ -17,9 +17,9 @@ def cifar10_cnn(
     return Workload(
         name="cifar10-cnn",
         data=choose_data(CIFAR10, data, train_samples),
-        network=Network(
-            input_shape=CIFAR10.image_shape,
-            layers=(
+        network=sequential(
+            CIFAR10.image_shape,
+            (
                 conv(filters=32, kernel_size=(3, 3), padding="same"),
                 ReLU(),
                 POOL_2X2,
@@ -37,7 +37,7 @@ def cifar10_cnn(
                 dense(units=CIFAR10.classes),
             ),
         ),
-        optimizer=Adam(learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7),
+        optimizer=KERAS_ADAM,
         batch_size=32,
         epochs=epochs,
     )

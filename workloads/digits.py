@@ -1,8 +1,8 @@
 """The embedded default: two small nets on the 8×8 digits that ship with scikit-learn, trained in seconds."""
 
-from workloads.keras_form import POOL_2X2, conv, dense
+from workloads.keras_form import KERAS_ADAM, POOL_2X2, conv, dense
 from workloads.sources import DIGITS, choose_data
-from workloads.spec import SGD, Adam, Dropout, Flatten, Network, ReLU, Workload
+from workloads.spec import SGD, Dropout, Flatten, ReLU, Workload, sequential
 
 
 def digits_cnn(
@@ -12,9 +12,9 @@ def digits_cnn(
     return Workload(
         name="digits-cnn",
         data=choose_data(DIGITS, data, train_samples),
-        network=Network(
-            input_shape=DIGITS.image_shape,
-            layers=(
+        network=sequential(
+            DIGITS.image_shape,
+            (
                 conv(filters=16, kernel_size=(3, 3), padding="same"),
                 ReLU(),
                 POOL_2X2,
@@ -30,7 +30,7 @@ def digits_cnn(
                 dense(units=DIGITS.classes),
             ),
         ),
-        optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=1e-3),
+        optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=1e-3, nesterov=False),
         batch_size=32,
         epochs=epochs,
     )
@@ -49,10 +49,8 @@ def digits_mlp(
     return Workload(
         name="digits-mlp",
         data=choose_data(DIGITS, data, train_samples),
-        network=Network(
-            input_shape=DIGITS.image_shape, layers=(Flatten(), *hidden, *hidden, dense(units=DIGITS.classes))
-        ),
-        optimizer=Adam(learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7),
+        network=sequential(DIGITS.image_shape, (Flatten(), *hidden, *hidden, dense(units=DIGITS.classes))),
+        optimizer=KERAS_ADAM,
         batch_size=32,
         epochs=epochs,
     )

@@ -10,27 +10,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.shapes import weight_shapes
+from workloads.shapes import moving_shapes, weight_shapes
 from workloads.spec import Network
 
 Weights = dict[str, NDArray[np.float32]]
 
 
-def initial_weights(network: Network, seed: int) -> Weights:
-    """Draw Glorot-uniform kernels and zero biases, float32 in canonical layouts, one stream through all layers.
+_CONSTANTS = {"bias": 0.0, "beta": 0.0, "gamma": 1.0, "moving_mean": 0.0, "moving_variance": 1.0}
 
-    fan_in and fan_out count the receptive field, as in Keras: a kernel (H, W, in, out) has H·W·in and H·W·out.
+
+def initial_weights(network: Network, seed: int) -> Weights:
+    """Draw Glorot-uniform kernels, float32 in canonical layouts, one stream through all layers.
+
+    fan_in and fan_out count the receptive field, as in Keras: a kernel (H, W, in, out) has H·W·in and H·W·out. Biases
+    are zero, a batch normalisation starts as the identity. Trainable weights come first, then moving statistics.
     """
     stream = np.random.RandomState(seed)
     weights: Weights = {}
-    for name, shape in weight_shapes(network).items():
-        if name.endswith("/bias"):
-            weights[name] = np.zeros(shape, np.float32)
+    for name, shape in {**weight_shapes(network), **moving_shapes(network)}.items():
+        kind = name.rsplit("/", 1)[-1]
+        if kind in _CONSTANTS:
+            weights[name] = np.full(shape, _CONSTANTS[kind], np.float32)
             continue
         field = int(np.prod(shape[:-2]))
         limit = np.sqrt(6 / (field * (shape[-2] + shape[-1])))
         weights[name] = stream.uniform(-limit, limit, shape).astype(np.float32)
     return weights
+
+
+def by_node(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort values by weight name, such as `dense_1/kernel`, into each node's own by kind."""
+    nodes: dict[str, dict[str, Any]] = {}
+    for name, value in weights.items():
+        node, kind = name.rsplit("/", 1)
+        nodes.setdefault(node, {})[kind] = value
+    return nodes
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from workloads.keras_form import POOL_2X2, conv, dense
 from workloads.sources import MNIST, choose_data
-from workloads.spec import SGD, Dropout, Flatten, Network, ReLU, Workload
+from workloads.spec import SGD, Dropout, Flatten, ReLU, Workload, sequential
 
 
 def mnist_cnn(
@@ -12,9 +12,9 @@ def mnist_cnn(
     return Workload(
         name="mnist-cnn",
         data=choose_data(MNIST, data, train_samples),
-        network=Network(
-            input_shape=MNIST.image_shape,
-            layers=(
+        network=sequential(
+            MNIST.image_shape,
+            (
                 conv(filters=32, kernel_size=(4, 4), padding="valid"),
                 ReLU(),
                 POOL_2X2,
@@ -30,7 +30,7 @@ def mnist_cnn(
                 dense(units=MNIST.classes),
             ),
         ),
-        optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=1e-5),
+        optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=1e-5, nesterov=False),
         batch_size=128,
         epochs=epochs,
     )

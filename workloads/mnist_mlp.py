@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from workloads.keras_form import dense
+from workloads.keras_form import KERAS_ADAM, dense
 from workloads.sources import MNIST, choose_data
-from workloads.spec import Adam, Dropout, Flatten, Network, ReLU, Workload
+from workloads.spec import Dropout, Flatten, ReLU, Workload, sequential
 
 PUBLISHED = replace(MNIST, scaling="min-max-per-pixel", train_samples=54_000, validation_samples=6_000)
 
@@ -22,11 +22,11 @@ def mnist_mlp(
     return Workload(
         name="mnist-mlp",
         data=choose_data(PUBLISHED, data, train_samples),
-        network=Network(
-            input_shape=MNIST.image_shape,
-            layers=(Flatten(), *hidden, *hidden, *hidden, dense(units=MNIST.classes)),
+        network=sequential(
+            MNIST.image_shape,
+            (Flatten(), *hidden, *hidden, *hidden, dense(units=MNIST.classes)),
         ),
-        optimizer=Adam(learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7),
+        optimizer=KERAS_ADAM,
         batch_size=128,
         epochs=epochs,
     )

@@ -2,7 +2,27 @@
 
 import math
 
-from workloads.spec import Conv2D, Dense, Flatten, Layer, MaxPool2D, Network, Padding, Pair, Shape
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.spec import (
+    INPUT,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2D,
+    Network,
+    Padding,
+    Pair,
+    Shape,
+)
 
 
 def padding_amounts(size: Pair, window: Pair, strides: Pair, padding: Padding) -> tuple[Pair, Pair]:
@@ -32,56 +52,100 @@ def _window_output(size: Pair, window: Pair, strides: Pair, padding: Padding) ->
     return height, width
 
 
-def output_shape(layer: Layer, shape: Shape) -> Shape:
-    """Return the shape of one sample after `layer`, given the shape before it. Raises ValueError if it does not fit."""
+def window_counts(size: Pair, pool: MaxPool2D | AveragePool2D) -> NDArray[np.float64]:
+    """Return how many values of an input (H, W) each of a pool's windows holds, padding left out, as (H', W')."""
+    amounts = padding_amounts(size, pool.pool_size, pool.strides, pool.padding)
+    outputs = _window_output(size, pool.pool_size, pool.strides, pool.padding)
+
+    def along(n: int, k: int, s: int, before: int, out: int) -> NDArray[np.float64]:
+        starts = np.arange(out, dtype=np.float64) * s - before
+        inside: NDArray[np.float64] = np.clip(np.minimum(starts + k, n) - np.maximum(starts, 0), 0, None)
+        return inside
+
+    rows, columns = (
+        along(n, k, s, amount[0], out)
+        for n, k, s, amount, out in zip(size, pool.pool_size, pool.strides, amounts, outputs, strict=True)
+    )
+    counts: NDArray[np.float64] = np.outer(rows, columns)
+    return counts
+
+
+def output_shape(layer: Layer, *shapes: Shape) -> Shape:
+    """Return the shape of one sample after `layer`, given those of its inputs. Raises ValueError if they do not fit."""
+    shape = shapes[0]
     match layer:
-        case Conv2D():
-            height, width, _ = shape
-            size = _window_output((height, width), layer.kernel_size, layer.strides, layer.padding)
-            return (*size, layer.filters)
-        case MaxPool2D():
-            height, width, channels = shape
-            size = _window_output((height, width), layer.pool_size, layer.strides, layer.padding)
-            return (*size, channels)
-        case Flatten():
+        case Conv2D() | MaxPool2D() | AveragePool2D() | GlobalAveragePool2D() | LocalResponseNorm() | Flatten():
             if len(shape) != 3:
-                raise ValueError(f"there is nothing to flatten in {shape}")
-            return (math.prod(shape),)
+                raise ValueError(f"{type(layer).__name__} needs an input of height, width and channels, got {shape}")
         case Dense():
             if len(shape) != 1:
                 raise ValueError(f"a dense layer needs a flat input, got {shape}")
+        case Add():
+            if len(set(shapes)) != 1:
+                raise ValueError(f"inputs of different shapes cannot be added: {shapes}")
+        case Concatenate():
+            if len({other[:-1] for other in shapes}) != 1:
+                raise ValueError(f"inputs that differ in more than channels cannot be concatenated: {shapes}")
+    match layer:
+        case Conv2D():
+            size = _window_output((shape[0], shape[1]), layer.kernel_size, layer.strides, layer.padding)
+            return (*size, layer.filters)
+        case MaxPool2D() | AveragePool2D():
+            size = _window_output((shape[0], shape[1]), layer.pool_size, layer.strides, layer.padding)
+            if window_counts((shape[0], shape[1]), layer).min() < 1:
+                raise ValueError(f"a window of {layer} on {shape} holds nothing but padding")
+            return (*size, shape[2])
+        case GlobalAveragePool2D():
+            return shape[-1:]
+        case Flatten():
+            return (math.prod(shape),)
+        case Dense():
             return (layer.units,)
+        case Concatenate():
+            return (*shape[:-1], sum(other[-1] for other in shapes))
         case _:
             return shape
 
 
-def layer_shapes(network: Network) -> dict[str, tuple[Shape, Shape]]:
-    """Return (input shape, output shape) of one sample for every layer, by name and in order."""
-    shapes = {}
-    shape: Shape = network.input_shape
-    for name, layer in network.named_layers():
-        before, shape = shape, output_shape(layer, shape)
-        shapes[name] = before, shape
+def output_shapes(network: Network) -> dict[str, Shape]:
+    """Return the shape of one sample after every node, by name and in order, the network's input under INPUT."""
+    shapes: dict[str, Shape] = {INPUT: network.input_shape}
+    for node in network.nodes:
+        shapes[node.name] = output_shape(node.layer, *(shapes[name] for name in node.inputs))
     return shapes
 
 
 def weight_shapes(network: Network) -> dict[str, Shape]:
     """Return the canonical shape of every trainable weight, e.g. `{"dense_1/kernel": (400, 128), ...}`."""
-    shapes = layer_shapes(network)
+    shapes = output_shapes(network)
     weights: dict[str, Shape] = {}
-    for name, layer in network.named_layers():
-        before = shapes[name][0]
-        match layer:
-            case Conv2D():
-                kernel: Shape = (*layer.kernel_size, before[-1], layer.filters)
-            case Dense():
-                kernel = (before[-1], layer.units)
+    for node in network.nodes:
+        channels = shapes[node.inputs[0]][-1:]
+        match node.layer:
+            case Conv2D(kernel_size=window, filters=filters, use_bias=bias):
+                found: dict[str, Shape] = {"kernel": (*window, *channels, filters)}
+                found |= {"bias": (filters,)} if bias else {}
+            case Dense(units=units, use_bias=bias):
+                found = {"kernel": (*channels, units)}
+                found |= {"bias": (units,)} if bias else {}
+            case BatchNorm(scale=scale, center=center):
+                found = {"gamma": channels} if scale else {}
+                found |= {"beta": channels} if center else {}
             case _:
                 continue
-        weights[f"{name}/kernel"] = kernel
-        if layer.use_bias:
-            weights[f"{name}/bias"] = kernel[-1:]
+        weights |= {f"{node.name}/{kind}": shape for kind, shape in found.items()}
     return weights
+
+
+def moving_shapes(network: Network) -> dict[str, Shape]:
+    """Return the shape of every moving statistic, e.g. `{"batchnorm_1/moving_mean": (64,), ...}`: not trained."""
+    shapes = output_shapes(network)
+    return {
+        f"{node.name}/{kind}": shapes[node.name][-1:]
+        for node in network.nodes
+        if isinstance(node.layer, BatchNorm)
+        for kind in ("moving_mean", "moving_variance")
+    }
 
 
 def parameter_count(network: Network) -> int:
@@ -89,16 +153,21 @@ def parameter_count(network: Network) -> int:
     return sum(math.prod(shape) for shape in weight_shapes(network).values())
 
 
+def moving_count(network: Network) -> int:
+    """Count the parameters that are not trained: the moving statistics of batch normalisation."""
+    return sum(math.prod(shape) for shape in moving_shapes(network).values())
+
+
 def _multiply_adds(network: Network) -> dict[str, int]:
-    shapes = layer_shapes(network)
+    shapes = output_shapes(network)
     counts = {}
-    for name, layer in network.named_layers():
-        before, after = shapes[name]
-        match layer:
-            case Conv2D():
-                counts[name] = math.prod(after) * math.prod(layer.kernel_size) * before[-1]
+    for node in network.nodes:
+        before, after = shapes[node.inputs[0]], shapes[node.name]
+        match node.layer:
+            case Conv2D(kernel_size=window):
+                counts[node.name] = math.prod(after) * math.prod(window) * before[-1]
             case Dense():
-                counts[name] = before[-1] * after[-1]
+                counts[node.name] = before[-1] * after[-1]
     return counts
 
 
@@ -108,6 +177,19 @@ def forward_flops(network: Network) -> int:
 
 
 def train_flops(network: Network) -> int:
-    """FLOPs of one training sample: 3 × forward without the first layer's input gradient, which nobody needs."""
-    first = next(iter(_multiply_adds(network).values()))
-    return 3 * forward_flops(network) - 2 * first
+    """FLOPs of one training sample: 3 × forward without the input gradients of layers right on the input.
+
+    Nobody needs those.
+    """
+    counts = _multiply_adds(network)
+    return 3 * forward_flops(network) - 2 * sum(counts[name] for name in _fed_by_images(network) & counts.keys())
+
+
+def _fed_by_images(network: Network) -> set[str]:
+    """Name the nodes that no weight comes before, whose input's gradient is therefore of no use."""
+    weighted = {name.rsplit("/", 1)[0] for name in weight_shapes(network)}
+    trained: set[str] = set()
+    for node in network.nodes:
+        if node.name in weighted or trained.intersection(node.inputs):
+            trained.add(node.name)
+    return {node.name for node in network.nodes if not trained.intersection(node.inputs)}

@@ -2,14 +2,14 @@
 
 Everything tools decide differently by default is a required field here. Layouts are canonical: images (N, H, W, C),
 convolution kernels (H, W, in, out), dense kernels (in, out), flattening in H, W, C order. A network ends in logits; the
-loss is softmax cross-entropy on them, averaged over the batch.
+loss is softmax cross-entropy on them, averaged over the batch, plus an L2 term where the workload states one.
 """
 
 import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,9 @@ Pair = tuple[int, int]
 Shape = tuple[int, ...]
 Padding = Literal["same", "valid"] | tuple[Pair, Pair]
 """`"same"` is TensorFlow's rule (the odd row or column goes to the bottom or right), `"valid"` is none, and
-`((top, bottom), (left, right))` states the amounts. A pool pads with minus infinity."""
+`((top, bottom), (left, right))` states the amounts. A convolution pads with zeros; to a pool, padding is nothing."""
+INPUT = "images"
+"""The name by which a node takes the network's input."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -84,6 +86,68 @@ class MaxPool2D:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AveragePool2D:
+    """Mean of what each window of (N, H, W, C) holds of the input: padding counts in neither sum nor number."""
+
+    pool_size: Pair
+    strides: Pair
+    padding: Padding
+
+    def __post_init__(self) -> None:
+        _require(min(self.pool_size) > 0 and min(self.strides) > 0, f"not positive: {self}")
+        _check_padding(self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAveragePool2D:
+    """Mean over height and width: (N, H, W, C) to (N, C)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm:
+    """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015, algorithms 1 and 2).
+
+    In training y = gamma·(x − mean) / sqrt(variance + epsilon) + beta with the batch's mean and biased variance; then
+    moving ← momentum·moving + (1 − momentum)·statistic, the variance with Bessel's correction n / (n − 1), as
+    algorithm 2 has it. Inference uses the moving statistics. `scale` is whether there is a gamma, `center` a beta.
+    """
+
+    momentum: float
+    epsilon: float
+    scale: bool
+    center: bool
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.momentum < 1 and self.epsilon > 0, f"out of range: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalResponseNorm:
+    """x / (bias + alpha·Σx²)^beta, the sum over `radius` channels on either side; alpha is not divided by the window.
+
+    TensorFlow's form of the normalisation of Krizhevsky et al. 2012, section 3.3.
+    """
+
+    radius: int
+    bias: float
+    alpha: float
+    beta: float
+
+    def __post_init__(self) -> None:
+        _require(self.radius >= 0 and self.bias > 0 and self.alpha >= 0, f"out of range: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add:
+    """Sum of two or more inputs of one shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concatenate:
+    """Two or more inputs side by side along the last axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReLU:
     """max(x, 0)."""
 
@@ -103,54 +167,132 @@ class Flatten:
     """(N, H, W, C) to (N, H·W·C), C running fastest."""
 
 
-Layer = Conv2D | Dense | MaxPool2D | ReLU | Dropout | Flatten
+Layer = (
+    Conv2D | Dense | MaxPool2D | AveragePool2D | GlobalAveragePool2D | BatchNorm | LocalResponseNorm | ReLU | Dropout
+    | Flatten | Add | Concatenate
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A layer in a network: its name, and the names of the nodes (or INPUT) it takes."""
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A chain of layers on images of shape (H, W, C)."""
+    """A graph of layers on images of shape (H, W, C); each node comes after those it takes, the last is the output."""
 
     input_shape: tuple[int, int, int]
-    layers: tuple[Layer, ...]
+    nodes: tuple[Node, ...]
 
-    def named_layers(self) -> Iterator[tuple[str, Layer]]:
-        """Yield each layer with its name: its kind and its place among its kind, e.g. `conv2d_2`."""
-        seen: Counter[str] = Counter()
-        for layer in self.layers:
-            kind = type(layer).__name__.lower()
-            seen[kind] += 1
-            yield f"{kind}_{seen[kind]}", layer
+    def __post_init__(self) -> None:
+        _require(bool(self.nodes), "a network needs at least one layer")
+        known: set[str] = {INPUT}
+        taken: set[str] = set()
+        for node in self.nodes:
+            _require(node.name not in known, f"there are two nodes called {node.name}")
+            merges = isinstance(node.layer, Add | Concatenate)
+            _require(len(node.inputs) >= 2 if merges else len(node.inputs) == 1, f"number of inputs of {node}")
+            _require(known.issuperset(node.inputs), f"{node.name} takes {node.inputs}; accepted: nodes before it")
+            known.add(node.name)
+            taken.update(node.inputs)
+        unused = known - taken - {self.nodes[-1].name}
+        _require(not unused, f"nothing takes {', '.join(sorted(unused))}")
+
+
+class Graph:
+    """Collects the nodes of a network. A node's name is its kind and its place among its kind, e.g. `conv2d_2`."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._seen: Counter[str] = Counter()
+
+    def add(self, layer: Layer, *inputs: str) -> str:
+        """Add a layer on `inputs` and return its name, to be taken by others."""
+        kind = type(layer).__name__.lower()
+        self._seen[kind] += 1
+        self._nodes.append(Node(name=f"{kind}_{self._seen[kind]}", layer=layer, inputs=inputs))
+        return self._nodes[-1].name
+
+    def chain(self, before: str, *layers: Layer) -> str:
+        """Add layers one after another on `before` and return the name of the last."""
+        for layer in layers:
+            before = self.add(layer, before)
+        return before
+
+    def network(self, input_shape: tuple[int, int, int]) -> Network:
+        """Return the network of all nodes."""
+        return Network(input_shape=input_shape, nodes=tuple(self._nodes))
+
+
+def sequential(input_shape: tuple[int, int, int], layers: Iterable[Layer]) -> Network:
+    """Return the network that is a plain list of layers."""
+    graph = Graph()
+    graph.chain(INPUT, *layers)
+    return graph.network(input_shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGD:
-    """Heavy-ball momentum with inverse-time decay: v ← momentum·v − lr_t·g; w ← w + v.
+    """Gradient descent with momentum and inverse-time decay: v ← momentum·v − lr_t·g; w ← w + v.
 
     lr_t = learning_rate / (1 + decay·t), t counting updates from 0 (Keras 1 and 2). The learning rate is inside the
-    velocity, which matters while it changes.
+    velocity, which matters while it changes. With `nesterov`, w ← w + momentum·v − lr_t·g (Keras; Sutskever et al.
+    2013 in the form of Bengio et al. 2013, equation 7).
     """
 
     learning_rate: float
     momentum: float
     decay: float
+    nesterov: bool
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0 and 0 <= self.momentum < 1 and self.decay >= 0, f"out of range: {self}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adam:
-    """Adam as in section 2 of Kingma and Ba 2015 (the efficient form, as in TensorFlow and Keras).
+    """Adam (Kingma and Ba 2015): m ← β₁·m + (1−β₁)·g; v ← β₂·v + (1−β₂)·g², t counting from 1.
 
-    m ← β₁·m + (1−β₁)·g; v ← β₂·v + (1−β₂)·g²; w ← w − lr·sqrt(1−β₂ᵗ)/(1−β₁ᵗ) · m / (sqrt(v) + ε), t counting from 1.
-    ε is outside the bias correction. PyTorch and optax divide by sqrt(v/(1−β₂ᵗ)) + ε', which is the same update
-    where ε' = ε / sqrt(1−β₂ᵗ).
+    `epsilon_form` says which of the paper's two updates it is, which differ by where ε stands: `"epsilon-hat"`, before
+    section 2.1 (TensorFlow, Keras, MXNet): w ← w − lr·sqrt(1−β₂ᵗ)/(1−β₁ᵗ) · m / (sqrt(v) + ε); `"algorithm-1"`
+    (PyTorch, optax): w ← w − lr · (m/(1−β₁ᵗ)) / (sqrt(v/(1−β₂ᵗ)) + ε). Each is the other with ε multiplied or
+    divided by sqrt(1−β₂ᵗ).
     """
 
     learning_rate: float
     beta_1: float
     beta_2: float
     epsilon: float
+    epsilon_form: Literal["epsilon-hat", "algorithm-1"]
+
+    def __post_init__(self) -> None:
+        betas = 0 < self.beta_1 < 1 and 0 < self.beta_2 < 1
+        _require(self.learning_rate > 0 and betas and self.epsilon > 0, f"out of range: {self}")
+        _require(self.epsilon_form in ("epsilon-hat", "algorithm-1"), f"epsilon_form of {self}")
 
 
 Optimizer = SGD | Adam
+WeightKind = Literal["kernel", "bias", "gamma", "beta"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2:
+    """The term rate · ½Σw² of the loss, over all weights of the named kinds; its gradient rate·w is "coupled" decay."""
+
+    rate: float
+    kinds: tuple[WeightKind, ...]
+
+    def __post_init__(self) -> None:
+        _require(self.rate > 0 and bool(self.kinds), f"out of range: {self}")
+
+    def covers(self, weight: str) -> bool:
+        """Whether the weight of that name, such as `conv2d_1/kernel`, is in the sum."""
+        return weight.rsplit("/", 1)[-1] in self.kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +332,7 @@ class Workload:
     optimizer: Optimizer
     batch_size: int
     epochs: int
+    l2: L2 | None = None
     parameters: tuple[tuple[str, int | float | str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -205,7 +348,8 @@ class Workload:
 _TYPES = {
     kind.__name__: kind
     for kind in (
-        GlorotUniform, Conv2D, Dense, MaxPool2D, ReLU, Dropout, Flatten, Network, SGD, Adam, DataSet, Workload,
+        GlorotUniform, Conv2D, Dense, MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, LocalResponseNorm, ReLU,
+        Dropout, Flatten, Add, Concatenate, Node, Network, SGD, Adam, L2, DataSet, Workload,
     )
 }  # fmt: skip
 

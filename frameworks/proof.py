@@ -1,0 +1,468 @@
+"""The same-net proof: what an adapter's model does against the oracle, level by level, in numbers.
+
+S0 is the parameters name by name, S1 every node's output shape, S2 every node's output in inference, S3 what training
+does: loss, every gradient, the weights after some updates, dropout's statistics. S4, the loss curve of real training,
+is judged from records (harness/audit.py).
+"""
+
+import math
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frameworks.base import Adapter, Model, Precision
+from frameworks.reference import Optimizer, moved_statistics, objective, run, slope
+from workloads.initial import Weights, initial_weights
+from workloads.shapes import moving_shapes, output_shapes, padding_amounts, weight_shapes
+from workloads.spec import (
+    INPUT,
+    SGD,
+    Adam,
+    BatchNorm,
+    Concatenate,
+    DataSet,
+    Dense,
+    Dropout,
+    Flatten,
+    GlorotUniform,
+    Graph,
+    LocalResponseNorm,
+    MaxPool2D,
+    Network,
+    ReLU,
+    Workload,
+)
+
+LEVELS = ("S0", "S1", "S2", "S3")
+BATCH, PARTIAL = 8, 3
+"""The batch size of the proof, and how many samples its partial batch has."""
+SEED = 7
+DRAWS = 8
+"""How many batches are looked at for one that no kink is near to."""
+
+TOLERANCES: dict[tuple[Precision, str], float] = {
+    ("float32", "outputs"): 2e-5,
+    ("float32", "loss"): 1e-5,
+    ("float32", "gradients"): 1e-4,
+    ("float32", "weights"): 1e-4,
+    ("float32", "moving statistics"): 2e-5,
+    ("float64", "outputs"): 1e-9,
+    ("float64", "loss"): 1e-9,
+    ("float64", "gradients"): 1e-9,
+    ("float64", "weights"): 1e-9,
+    ("float64", "moving statistics"): 1e-9,
+}
+"""Largest relative differences by precision and quantity; docs/sameness.md says where each comes from."""
+SHARE_OF_SIZE = 0.05
+"""A weight that hardly moves is rounded all the same: this much of its size counts as movement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One comparison: its level, what was compared, the worst difference and where it was, and what is allowed.
+
+    `note` states a difference that is the framework's nature; `fault` is whether an exception came instead of a result.
+    """
+
+    level: str
+    what: str
+    worst: float
+    where: str
+    tolerance: float
+    precision: Precision
+    note: str | None = None
+    fault: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the tolerance; what is not a number is not."""
+        return bool(self.worst <= self.tolerance)
+
+
+def level_reached(findings: list[Finding]) -> str | None:
+    """Return the highest level of which, and below which, everything holds; None if S0 does not."""
+    reached = None
+    for level in LEVELS:
+        own = [finding for finding in findings if finding.level == level]
+        if not own or not all(finding.holds for finding in own):
+            break
+        reached = level
+    return reached
+
+
+def prove(adapter: Adapter, workload: Workload) -> list[Finding]:
+    """Compare an adapter's models of a workload with the oracle, in every precision the adapter has.
+
+    A fault in the adapter is a finding at the level where it came up. In float32 the small constants are enlarged until
+    they show; in float64 they show as they are.
+    """
+    findings: list[Finding] = []
+    precisions = [precision for precision in adapter.precisions if adapter.supports(workload, precision) is None]
+    weights = probe_weights(workload.network)
+    images, labels = probe_batch(workload, weights)
+    for precision in precisions:
+        # Every batch size is another compilation in some tools: partial batches are left to float64 where there is one.
+        sizes = {"float32": (BATCH, BATCH), "float64": (PARTIAL, PARTIAL)}[precision]
+        if len(precisions) == 1:
+            sizes = (BATCH, BATCH, PARTIAL)
+        findings += _Comparison(adapter, workload, precision, sizes, weights, images, labels).findings()
+    for rate in sorted({layer.rate for layer in _layers(workload.network, Dropout) if layer.rate}):
+        findings += _guarded("S3", f"dropout {rate:g}", "float32", lambda rate=rate: prove_dropout(adapter, rate))
+    return findings
+
+
+def _layers(network: Network, kind: Any) -> list[Any]:
+    return [node.layer for node in network.nodes if isinstance(node.layer, kind)]
+
+
+def _guarded(
+    level: str, what: str, precision: Precision, compare: Callable[[], Iterator[Finding]]
+) -> Iterator[Finding]:
+    """Yield the findings of a comparison; an exception in it is a finding too."""
+    try:
+        yield from compare()
+    except Exception as error:
+        traceback.print_exc()
+        fault = f"{type(error).__name__}: {error}"[:500]
+        yield Finding(
+            level=level, what=what, worst=math.inf, where=fault, tolerance=0.0, precision=precision, fault=True
+        )
+
+
+class _Comparison:
+    """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        workload: Workload,
+        precision: Precision,
+        sizes: tuple[int, ...],
+        weights: Weights,
+        images: NDArray[np.float32],
+        labels: NDArray[np.int32],
+    ) -> None:
+        self._adapter, self._precision, self._weights = adapter, precision, weights
+        self._images, self._labels = images, labels
+        order = np.random.RandomState(SEED).permutation(sum(sizes))
+        self._batches = np.split(order, np.cumsum(sizes)[:-1])
+        self._whole = replace(exaggerated(workload) if precision == "float32" else workload, batch_size=BATCH)
+        self._workload = without_dropout(self._whole)
+        self._network = self._workload.network
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the findings level by level; without the right parameters there is nothing more to compare."""
+        parameters = list(_guarded("S0", "parameters", self._precision, self._parameters))
+        yield from parameters
+        if not all(finding.holds for finding in parameters):
+            return
+        for level, what, compare in (
+            ("S2", "outputs", self._outputs),
+            ("S3", "gradients", self._gradients),
+            ("S3", "weights after updates", self._updates),
+        ):
+            yield from _guarded(level, what, self._precision, compare)
+
+    def _parameters(self) -> Iterator[Finding]:
+        self._model = self._adapter.build(self._workload, self._weights, SEED, self._precision)
+        got = {name: weight.shape for name, weight in self._model.weights().items()}
+        expected = {**weight_shapes(self._network), **moving_shapes(self._network)}
+        yield _same_shapes("S0", "parameters", got, expected, self._precision)
+
+    def _outputs(self) -> Iterator[Finding]:
+        images = self._images[:BATCH]
+        outputs = self._model.outputs(images)
+        passed = run(self._network, self._weights, images, training=False)
+        shapes = {node.name: output_shapes(self._network)[node.name] for node in self._network.nodes}
+        got = {name: output.shape[1:] for name, output in outputs.items()}
+        yield _same_shapes("S1", "output shapes", got, shapes, self._precision)
+        expected = {name: passed.outputs[name] for name in shapes}
+        yield self._relative("S2", "outputs", outputs, expected, "outputs")
+        # With its dropouts in the net: inference is to be without.
+        whole = self._model
+        if self._whole != self._workload:
+            whole = self._adapter.build(self._whole, self._weights, SEED, self._precision)
+        yield self._logits("S2", "logits", whole, self._weights)
+
+    def _logits(self, level: str, what: str, model: Model, weights: Mapping[str, Any]) -> Finding:
+        last = self._network.nodes[-1].name
+        logits = run(self._network, weights, self._images[:BATCH], training=False).logits
+        got = {last: model.forward(self._images[:BATCH])}
+        return self._relative(level, what, got, {last: logits}, "outputs")
+
+    def _gradients(self) -> Iterator[Finding]:
+        batch = self._workload, self._weights, self._images[self._batches[0]], self._labels[self._batches[0]]
+        loss, got = self._model.gradients(*batch[2:])
+        yield self._scalar("loss", loss, objective(*batch))
+        shapes = {name: gradient.shape for name, gradient in got.items()}
+        yield _same_shapes("S3", "gradients' shapes", shapes, weight_shapes(self._network), self._precision)
+        stream = np.random.RandomState(SEED)
+        errors = {}
+        # A weight without effect, such as a bias before a batch normalisation, has a gradient of rounding alone.
+        overall = _root_mean_square(np.concatenate([gradient.ravel() for gradient in got.values()]))
+        for name, gradient in got.items():
+            direction = stream.standard_normal(gradient.shape)
+            along = slope(*batch, {name: direction})
+            typical = max(_root_mean_square(gradient), overall) * np.linalg.norm(direction)
+            errors[name] = abs(float(np.sum(gradient * direction)) - along) / float(typical)
+        yield _worst("S3", "gradients", errors, self._precision, "gradients")
+
+    def _updates(self) -> Iterator[Finding]:
+        """Train some batches, with predictions between them; the oracle updates with the gradients of the model."""
+        oracle = Optimizer(self._workload, self._weights)
+        unbiased, biased = dict(oracle.weights), dict(oracle.weights)
+        losses, expected = [], []
+        for order in self._batches:
+            images, labels = self._images[order], self._labels[order]
+            passed = run(self._network, oracle.weights, images, training=True)
+            expected.append(objective(self._workload, oracle.weights, images, labels))
+            oracle.update(self._model.gradients(images, labels)[1])
+            for moving, bessel in ((unbiased, True), (biased, False)):
+                moving |= moved_statistics(self._network, moving, passed, bessel=bessel)
+            self._model.forward(self._images[:BATCH])
+            losses.append(self._model.train_batches(self._images, self._labels, order))
+        sizes = [len(order) for order in self._batches]
+        yield self._scalar("training loss", np.average(losses, weights=sizes), np.average(expected, weights=sizes))
+        got = self._model.weights()
+        trained = {name: oracle.weights[name] for name in weight_shapes(self._network)}
+        yield self._moved("weights after updates", got, trained, "weights")
+        yield self._logits("S3", "logits after updates", self._model, got)
+        if not moving_shapes(self._network):
+            return
+        strict, natural = (
+            self._moved(
+                "moving statistics",
+                got,
+                {name: moving[name] for name in moving_shapes(self._network)},
+                "moving statistics",
+            )
+            for moving in (unbiased, biased)
+        )
+        if strict.holds or "biased moving variance" not in self._adapter.differences:
+            yield strict
+            return
+        yield replace(natural, note="its moving variance is without Bessel's correction, which inference alone sees")
+
+    def _relative(
+        self, level: str, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], tolerance: str
+    ) -> Finding:
+        """Compare arrays by name; the difference of each is relative to its largest expected value."""
+        errors = {}
+        for name, array in expected.items():
+            if name not in got or got[name].shape != array.shape:
+                errors[name] = math.inf
+                continue
+            errors[name] = float(np.max(np.abs(got[name] - array))) / (float(np.max(np.abs(array))) + 1e-30)
+        return _worst(level, what, errors, self._precision, tolerance)
+
+    def _moved(self, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], tolerance: str) -> Finding:
+        """Compare weights by name; the difference is relative to how far a weight moved, and some of its size."""
+        errors = {}
+        for name, array in expected.items():
+            moved, size = (float(np.max(np.abs(x))) for x in (array - self._weights[name], array))
+            errors[name] = float(np.max(np.abs(got[name] - array))) / (moved + SHARE_OF_SIZE * size)
+        return _worst("S3", what, errors, self._precision, tolerance)
+
+    def _scalar(self, what: str, got: float, expected: float) -> Finding:
+        return _worst("S3", what, {"": abs(got - expected) / abs(expected)}, self._precision, "loss")
+
+
+def _root_mean_square(array: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
+
+
+def _same_shapes(level: str, what: str, got: Any, expected: Any, precision: Precision) -> Finding:
+    wrong = [
+        f"{name} is {got.get(name, 'missing')}, expected {expected.get(name, 'none')}"
+        for name in dict.fromkeys([*expected, *got])
+        if got.get(name) != expected.get(name)
+    ]
+    where = "; ".join(wrong[:3])
+    return Finding(level=level, what=what, worst=len(wrong), where=where, tolerance=0, precision=precision)
+
+
+def _worst(level: str, what: str, errors: dict[str, float], precision: Precision, tolerance: str) -> Finding:
+    """Return the largest error by name; what is not a number is larger than any."""
+    where = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
+    allowed = TOLERANCES[precision, tolerance]
+    return Finding(level=level, what=what, worst=errors[where], where=where, tolerance=allowed, precision=precision)
+
+
+def probe_weights(network: Network) -> Weights:
+    """Draw weights that show everything: no bias, shift or scale at a value that hides its absence."""
+    weights = initial_weights(network, SEED)
+    stream = np.random.RandomState(SEED)
+    ranges = {
+        "bias": (-0.1, 0.1),
+        "gamma": (0.5, 1.5),
+        "beta": (-0.1, 0.1),
+        "moving_mean": (-0.2, 0.2),
+        "moving_variance": (0.5, 1.5),
+    }
+    for name, weight in weights.items():
+        if (kind := name.rsplit("/", 1)[-1]) in ranges:
+            weights[name] = stream.uniform(*ranges[kind], weight.shape).astype(np.float32)
+    return weights
+
+
+def probe_batch(workload: Workload, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Draw two batches and a partial one, of several draws the one whose first batch is furthest from every kink.
+
+    A value within rounding of a ReLU's kink or of another in its pool's window may go either way in float32, and takes
+    its gradient along; that is no other function.
+    """
+    samples = 2 * BATCH + PARTIAL
+    drawn = []
+    for seed in range(DRAWS):
+        stream = np.random.RandomState([SEED, seed])
+        images = stream.uniform(0, 1, (samples, *workload.network.input_shape)).astype(np.float32)
+        drawn.append((_distance_from_kinks(workload.network, weights, images[:BATCH]), seed, images))
+    images = max(drawn, key=lambda item: item[:2])[2]
+    labels = np.random.RandomState(SEED).randint(workload.data.classes, size=samples).astype(np.int32)
+    return images, labels
+
+
+def _distance_from_kinks(network: Network, weights: Weights, images: NDArray[np.float32]) -> float:
+    """Return the least distance of a value from its kink, relative to the largest value of its tensor."""
+    passed = run(without_dropout_network(network), weights, images, training=True)
+    distances = [1.0]
+    for node in network.nodes:
+        x = passed.outputs[node.inputs[0]]
+        if isinstance(node.layer, ReLU):
+            distances.append(float(np.min(np.abs(x)) / np.max(np.abs(x))))
+        elif isinstance(node.layer, MaxPool2D):
+            distances.append(_pool_gap(x, node.layer) / float(np.max(np.abs(x))))
+    return min(distances)
+
+
+def _pool_gap(x: NDArray[np.float64], layer: MaxPool2D) -> float:
+    """Return the least gap between the two largest values of a window, where they are not the very same."""
+    size = x.shape[1], x.shape[2]
+    amounts = padding_amounts(size, layer.pool_size, layer.strides, layer.padding)
+    padded = np.pad(x, ((0, 0), *amounts, (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.pool_size, axis=(1, 2))
+    windows = windows[:, :: layer.strides[0], :: layer.strides[1]].reshape(-1, np.prod(layer.pool_size))
+    if windows.shape[1] == 1:
+        return np.inf
+    second, first = np.partition(windows, -2, axis=1)[:, -2:].T
+    gaps = (first - second)[first > second]
+    return float(gaps.min()) if gaps.size else np.inf
+
+
+def without_dropout_network(network: Network) -> Network:
+    """Return the network with every dropout rate at zero."""
+    nodes = (
+        replace(node, layer=Dropout(rate=0.0)) if isinstance(node.layer, Dropout) else node for node in network.nodes
+    )
+    return replace(network, nodes=tuple(nodes))
+
+
+def without_dropout(workload: Workload) -> Workload:
+    """Return the workload with every dropout rate at zero."""
+    return replace(workload, network=without_dropout_network(workload.network))
+
+
+def exaggerated(workload: Workload) -> Workload:
+    """Enlarge the constants that float32 rounding would hide; what is zero stays zero."""
+    optimizer = workload.optimizer
+    match optimizer:
+        case SGD(decay=decay):
+            optimizer = replace(optimizer, learning_rate=0.2, decay=0.5 if decay else 0.0)
+        case Adam():
+            # With a large epsilon the update is smooth where a gradient is rounding alone.
+            optimizer = replace(optimizer, learning_rate=0.1, epsilon=0.1)
+    nodes = []
+    for node in workload.network.nodes:
+        match node.layer:
+            case BatchNorm(epsilon=epsilon):
+                node = replace(node, layer=replace(node.layer, epsilon=max(epsilon, 0.1)))
+            case LocalResponseNorm(alpha=alpha):
+                node = replace(node, layer=replace(node.layer, alpha=max(alpha, 0.1)))
+        nodes.append(node)
+    l2 = workload.l2 and replace(workload.l2, rate=0.1)
+    return replace(workload, network=replace(workload.network, nodes=tuple(nodes)), optimizer=optimizer, l2=l2)
+
+
+DROPOUT_SAMPLES = 32
+DROPOUT_STEPS = 16
+DROPOUT_RATE_OF_LEARNING = 1e-6
+DEVIATIONS = 5.0
+"""How many standard deviations a sum of independent draws may be from its mean: one test in two million exceeds it."""
+
+
+def prove_dropout(adapter: Adapter, rate: float) -> Iterator[Finding]:
+    """Show that dropout drops at its rate, rescales what it keeps, and draws each value anew.
+
+    No two frameworks draw the same, so the draws are read off. Images of ones go through two dropouts, of `rate` and of
+    half of it, into a dense layer of zero weights: all classes are as likely, so with one sample a class, and one class
+    without, the gradient of weight (i, c) is that of the empty class less the value that sample c kept at place i, over
+    the number of samples. A tiny learning rate leaves the weights next to zero for all steps.
+    """
+    rates = np.array([rate, rate / 2])[:, None, None, None]
+    workload = _dropout_probe(rate)
+    samples, shape = DROPOUT_SAMPLES, workload.network.input_shape
+    images, labels = np.ones((samples, *shape), np.float32), np.arange(samples, dtype=np.int32)
+    kernel = f"{workload.network.nodes[-1].name}/kernel"
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(workload.network).items()}
+    model = adapter.build(workload, zeros, SEED, "float32")
+    draws, before = [], zeros[kernel]
+    for _ in range(DROPOUT_STEPS):
+        model.forward(images)
+        model.train_batches(images, labels, np.arange(samples))
+        after = model.weights()[kernel]
+        gradient = (before - after).astype(np.float64) * samples / DROPOUT_RATE_OF_LEARNING
+        draws.append((gradient[:, -1:] - gradient[:, :-1]).T.reshape(samples, 2, *shape))
+        before = after
+    kept = np.stack(draws) * (1 - rates)
+    masks = kept > 0.5
+    off = float(np.max(np.abs(kept - masks)))
+    what = f"dropout {rate:g}"
+    yield Finding(level="S3", what=f"{what}, scale", worst=off, where="", tolerance=1e-2, precision="float32")
+    # Draws less their mean over their standard deviation: products of independent ones have mean 0 and variance 1.
+    normal = (masks - (1 - rates)) / np.sqrt(rates * (1 - rates))
+    sums = {f"rate of layer {layer + 1}": normal[:, :, layer] for layer in range(2)}
+    sums["the two layers"] = normal[:, :, 0] * normal[:, :, 1]
+    for lag in range(1, DROPOUT_STEPS // 2):
+        sums[f"steps {lag} apart"] = normal[lag:] * normal[:-lag]
+    for axis, name in ((1, "samples"), (3, "rows"), (4, "columns"), (5, "channels")):
+        length = masks.shape[axis]
+        sums[f"neighbouring {name}"] = normal.take(range(1, length), axis) * normal.take(range(length - 1), axis)
+    deviations = {name: float(abs(values.sum()) / np.sqrt(values.size)) for name, values in sums.items()}
+    where = max(deviations, key=lambda name: deviations[name])
+    yield Finding(
+        level="S3",
+        what=f"{what}, standard deviations off",
+        worst=deviations[where],
+        where=where,
+        tolerance=DEVIATIONS,
+        precision="float32",
+    )
+
+
+def _dropout_probe(rate: float) -> Workload:
+    shape, classes = (8, 8, 4), DROPOUT_SAMPLES + 1
+    graph = Graph()
+    ways = [graph.chain(INPUT, Dropout(rate=share * rate), Flatten()) for share in (1.0, 0.5)]
+    dense = Dense(units=classes, use_bias=False, kernel_initializer=GlorotUniform())
+    graph.add(dense, graph.add(Concatenate(), *ways))
+    data = DataSet(
+        source="synthetic",
+        scaling="none",
+        image_shape=shape,
+        classes=classes,
+        train_samples=DROPOUT_SAMPLES,
+        validation_samples=0,
+        test_samples=1,
+    )
+    return Workload(
+        name="dropout",
+        data=data,
+        network=graph.network(shape),
+        optimizer=SGD(learning_rate=DROPOUT_RATE_OF_LEARNING, momentum=0.0, decay=0.0, nesterov=False),
+        batch_size=DROPOUT_SAMPLES,
+        epochs=1,
+    )

@@ -1,0 +1,71 @@
+"""The child process that proves: one workload a line in, one proof a line out, until its input ends.
+
+Started as `python -m frameworks.prover PROOFS_FD` in the tool's environment. The first line on standard input names the
+tool, the device and the cores, each further one is a workload; all lines are JSON.
+"""
+
+import json
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import asdict
+from typing import Any
+
+from frameworks import TOOLS, UNSUPPORTED
+from frameworks.base import Adapter, DeviceUnavailableError
+from frameworks.proof import Finding, level_reached, prove
+from frameworks.worker import load_adapter
+from workloads.spec import from_json
+
+
+def describe(finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON values; a difference that is no number, or without bound, is None."""
+    worst = float(finding.worst)
+    return {**asdict(finding), "worst": worst if math.isfinite(worst) else None, "holds": finding.holds}
+
+
+def answer(adapter: Adapter, line: str) -> dict[str, Any]:
+    """Prove the workload on one line."""
+    workload = from_json(json.loads(line))
+    if reason := adapter.supports(workload, "float32"):
+        return {"level": None, "reason": f"{UNSUPPORTED}{reason}", "findings": []}
+    findings = prove(adapter, workload)
+    return {"level": level_reached(findings), "reason": None, "findings": [describe(finding) for finding in findings]}
+
+
+def pass_on(lines: queue.SimpleQueue[str]) -> None:
+    """Hand over the lines of standard input; where it ends, the parent is gone or done, and so is this group."""
+    for line in sys.stdin:
+        lines.put(line)
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    """Answer line by line until the group is ended; a device that is not there is the answer to every workload."""
+    proofs_fd = int(sys.argv[1])
+    os.set_inheritable(proofs_fd, False)
+    with os.fdopen(proofs_fd, "w", encoding="utf-8") as proofs:
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=pass_on, args=(lines,), daemon=True).start()
+        job = json.loads(lines.get())
+        reason, adapter = None, None
+        try:
+            adapter = load_adapter(job["tool"])(device=job["device"], cores=job["cores"], **TOOLS[job["tool"]].options)
+        except DeviceUnavailableError as error:
+            reason = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            reason = f"{type(error).__name__}: {error}"
+        while True:
+            line = lines.get()
+            proof = answer(adapter, line) if adapter else {"level": None, "reason": reason, "findings": []}
+            proofs.write(json.dumps(proof) + "\n")
+            proofs.flush()
+
+
+if __name__ == "__main__":
+    main()

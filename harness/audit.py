@@ -1,0 +1,281 @@
+"""The same-net proof of tool × workload: made in a process of its own, never while a cell is timed; kept by content."""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import queue
+import signal
+import statistics
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from frameworks import FLOOR, TOOLS
+from frameworks.base import Device
+from harness.launch import LOG_LINES, child_environment, passed_on_environment, start_child
+from harness.places import PROJECT, samenet_home
+from harness.plan import Cell
+from harness.records import adapter_fingerprint, write_whole
+from workloads.datasets import file_sha256
+from workloads.spec import Workload, fingerprint, to_json
+
+Verdict = dict[str, Any]
+"""`level` (S0 to S3, or None), `reason` (why there is no level at all, or None) and `findings`, each with its level,
+what was compared, precision, worst difference, where it was, tolerance, note, and whether it holds."""
+
+ORACLE = (
+    "frameworks/proof.py", "frameworks/prover.py", "frameworks/reference.py", "workloads/spec.py", "harness/launch.py",
+)  # fmt: skip
+"""The source a proof rests on besides the adapter's own."""
+TIME_LIMIT_S = 1800.0
+PROVEN = ("S3", "S4")
+"""The levels from which on a cell is ranked."""
+LEVELS = {
+    "S0": "every parameter has the spec's name and shape",
+    "S1": "every node's output has the spec's shape",
+    "S2": "every node's output in inference is the oracle's",
+    "S3": "loss, every gradient, the weights after updates and the statistics of dropout are the oracle's",
+    "S4": "the loss curve of this very training lies with those of the other tools",
+}
+ANSWER_LIMIT_S = 60.0
+"""How long an interpreter may take to say what it has installed."""
+CURVE_TOLERANCE = 0.25
+"""How far an epoch's loss may be, in the mean over epochs, from the median of the other tools' (as a ratio less 1).
+Runs that differ in nothing but dropout's draws were up to 15 % apart."""
+FEWEST_OTHERS = 2
+
+
+def proven_workload(workload: Workload) -> Workload:
+    """Return what a proof is about: net, loss and optimiser, and not on what and how much it is trained."""
+    data = replace(
+        workload.data, source="synthetic", scaling="none", train_samples=1, validation_samples=0, test_samples=1
+    )
+    return replace(workload, name="proof", parameters=(), data=data, batch_size=1, epochs=1)
+
+
+def verdict_key(
+    tool: str, device: Device, workload: Workload, packages: Mapping[str, str], hardware: Mapping[str, Any]
+) -> str:
+    """SHA-256 of what a verdict depends on: spec, sources of adapter and oracle, versions, processor and GPUs."""
+    return fingerprint(
+        [
+            tool,
+            device,
+            fingerprint(proven_workload(workload)),
+            adapter_fingerprint(tool),
+            dict(TOOLS[tool].options),
+            dict(hardware),
+            [file_sha256(PROJECT / path) for path in ORACLE],
+            dict(packages),
+        ]
+    )
+
+
+def installed_packages(python: str) -> dict[str, str]:
+    """Return name and version of every package that an interpreter has, with the interpreter's own.
+
+    Raises OSError, subprocess.SubprocessError or ValueError if it cannot be asked.
+    """
+    code = (
+        "import importlib.metadata as m, json, platform; "
+        "print(json.dumps({'python': platform.python_version(), "
+        "**{str(d.metadata['Name']): str(d.version) for d in m.distributions()}}))"
+    )
+    asked = subprocess.run(
+        [python, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PROJECT,
+        timeout=ANSWER_LIMIT_S,
+        env=passed_on_environment(),
+    )
+    packages = json.loads(asked.stdout or "null")
+    if not isinstance(packages, dict):
+        raise ValueError(f"it answered {asked.stdout[:100]!r}")
+    return packages
+
+
+class Prover:
+    """A child that proves workloads for one tool on one device, one after another."""
+
+    def __init__(self, tool: str, device: Device, cores: int, python: str) -> None:
+        self._tool, self._device, self._cores, self._python = tool, device, cores, python
+        self._stack = contextlib.ExitStack()
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.spent = False
+
+    def __enter__(self) -> "Prover":
+        scratch = tempfile.TemporaryDirectory(prefix="samenet-", ignore_cleanup_errors=True)
+        folder = Path(self._stack.enter_context(scratch))
+        self._log = self._stack.enter_context((folder / "log").open("w+", encoding="utf-8", errors="replace"))
+        environment = child_environment(self._tool, self._device, self._cores, folder)
+        self._process, read_end = start_child("frameworks.prover", self._python, environment, self._cores, self._log)
+        self._reader = threading.Thread(target=self._read, args=(read_end,), daemon=True)
+        self._reader.start()
+        self._say({"tool": self._tool, "device": self._device, "cores": self._cores})
+        return self
+
+    def _read(self, read_end: int) -> None:
+        with os.fdopen(read_end, encoding="utf-8", errors="replace") as proofs:
+            for line in proofs:
+                self._answers.put(line)
+        self._answers.put(None)
+
+    def _say(self, value: Any) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(value).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def prove(self, workload: Workload) -> Verdict:
+        """Return the verdict on one workload; a child that dies or hangs gives one without a level and is spent."""
+        self._say(to_json(workload))
+        try:
+            line = self._answers.get(timeout=TIME_LIMIT_S)
+        except queue.Empty:
+            self.spent = True
+            return no_verdict(f"the proof was not done within {TIME_LIMIT_S:g} s")
+        if line is None or not line.endswith("\n"):
+            self.spent = True
+            self._log.seek(0)
+            last = "".join(self._log.readlines()[-LOG_LINES:]).strip().splitlines()[-1:]
+            return no_verdict(" ".join(["the proof's process ended before its answer", *last]))
+        verdict: Verdict = json.loads(line)
+        return verdict
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._reader.join(timeout=2)
+        self._stack.close()
+
+
+def no_verdict(reason: str) -> Verdict:
+    """Return the verdict of a proof that could not be made."""
+    return {"level": None, "reason": reason, "findings": []}
+
+
+def audit_cells(
+    cells: Iterable[Cell],
+    interpreter_of: Callable[[Cell], str | Exception],
+    host: Mapping[str, Any],
+    show: Callable[[str], None],
+) -> dict[Cell, Verdict]:
+    """Return the verdict on each cell, proving first what has none; `show` is told what is being proven.
+
+    A proof that could not be made, or came upon an exception, is tried again the next time.
+    """
+    verdicts: dict[Cell, Verdict] = {}
+    for (tool, device, python), group in _by_child(cells, interpreter_of).items():
+        if tool == FLOOR:
+            verdicts |= dict.fromkeys(group, no_verdict("it trains nothing"))
+        elif isinstance(python, Exception):
+            verdicts |= dict.fromkeys(group, no_verdict(f"its environment could not be made: {python}"))
+        else:
+            verdicts |= _audit_tool(tool, device, python, group, host, show)
+    return verdicts
+
+
+def _by_child(
+    cells: Iterable[Cell], interpreter_of: Callable[[Cell], str | Exception]
+) -> dict[tuple[str, Device, str | Exception], list[Cell]]:
+    groups: dict[tuple[str, Device, str | Exception], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.tool, cell.device, interpreter_of(cell)), []).append(cell)
+    return groups
+
+
+def _audit_tool(
+    tool: str, device: Device, python: str, cells: list[Cell], host: Mapping[str, Any], show: Callable[[str], None]
+) -> dict[Cell, Verdict]:
+    hardware = {name: host[name] for name in ("cpu", "gpus")}
+    try:
+        packages = installed_packages(python)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return dict.fromkeys(cells, no_verdict(f"{python} cannot be asked what it has installed: {error}"))
+    verdicts: dict[Cell, Verdict] = {}
+    by_key: dict[str, Verdict] = {}
+    with contextlib.ExitStack() as stack:
+        prover: Prover | None = None
+        for cell in cells:
+            key = verdict_key(tool, device, cell.workload, packages, hardware)
+            known = by_key.get(key) or read_verdict(key)
+            if known is None:
+                show(f"proving {tool} · {device} · {cell.workload.label}")
+                prover = prover or stack.enter_context(Prover(tool, device, host["cores"], python))
+                known = prover.prove(cell.workload)
+                if known["findings"] and not any(finding["fault"] for finding in known["findings"]):
+                    write_whole(verdict_path(key), json.dumps(known, indent=1, allow_nan=False) + "\n")
+                if prover.spent:
+                    stack.close()
+                    prover = None
+            by_key[key] = verdicts[cell] = known
+    return verdicts
+
+
+def verdict_path(key: str) -> Path:
+    """Return where the verdict of a key is kept."""
+    return samenet_home() / "verdicts" / f"{key}.json"
+
+
+def read_verdict(key: str) -> Verdict | None:
+    """Return a verdict that was kept, or None; one that cannot be read is made anew."""
+    try:
+        verdict = json.loads(verdict_path(key).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return verdict if isinstance(verdict, dict) and verdict.keys() == {"level", "reason", "findings"} else None
+
+
+def describe_verdict(verdict: Verdict) -> str:
+    """Say in a few words why a level was not passed, or which difference is the framework's nature, if any is."""
+    if verdict["reason"]:
+        return str(verdict["reason"])
+    for finding in verdict["findings"]:
+        if not finding["holds"]:
+            worst = "no number" if finding["worst"] is None else f"{finding['worst']:.2g}"
+            where = f" at {finding['where']}" if finding["where"] else ""
+            return f"{finding['level']} {finding['what']} ({finding['precision']}): off by {worst}{where}"
+    return "; ".join(dict.fromkeys(finding["note"] for finding in verdict["findings"] if finding["note"]))
+
+
+def render_ladder(label: str, verdict: Verdict) -> list[str]:
+    """Return the lines that show a verdict step by step."""
+    lines = [f"{label}: {verdict['level'] or 'not proven'}" + (f" ({verdict['reason']})" if verdict["reason"] else "")]
+    for finding in verdict["findings"]:
+        worst = "no number" if finding["worst"] is None else f"{finding['worst']:.2g}"
+        lines.append(
+            f"  {'ok ' if finding['holds'] else 'BAD'} {finding['level']} {finding['precision']} {finding['what']}: "
+            f"worst {worst}{' at ' + finding['where'] if finding['where'] else ''}, allowed {finding['tolerance']:g}"
+            + (f"; {finding['note']}" if finding["note"] else "")
+        )
+    return lines
+
+
+def curve_distance(losses: Sequence[float], others: Sequence[Sequence[float]]) -> float | None:
+    """Return how far a loss curve is from the median of the others, as the mean ratio over epochs less 1.
+
+    Epochs above and below do not make up for one another. None where there are too few others to compare with, an epoch
+    is lacking, or a loss is not positive.
+    """
+    if min([*losses, *itertools.chain(*others)], default=0.0) <= 0:
+        return None
+    if len(others) < FEWEST_OTHERS or any(len(other) != len(losses) for other in others) or not losses:
+        return None
+    medians = [statistics.median(values) for values in zip(*others, strict=True)]
+    logs = [abs(math.log(mine / median)) for mine, median in zip(losses, medians, strict=True)]
+    return math.exp(statistics.mean(logs)) - 1

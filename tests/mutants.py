@@ -1,0 +1,363 @@
+"""Mistakes that have been made, planted one by one into the PyTorch adapter: what the proof says of each.
+
+Run in PyTorch's environment by tests/test_mutants.py: `python -m tests.mutants` writes one JSON line a mutant. Most are
+another spec handed to the adapter behind the proof's back; the rest replace a piece of the adapter.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import nn
+
+from frameworks import torch_adapter
+from frameworks.base import Model, Precision
+from frameworks.proof import level_reached, prove
+from frameworks.torch_adapter import Norm, TorchAdapter, TorchModel
+from workloads import make_workload
+from workloads.initial import Weights, initial_weights
+from workloads.keras_form import KERAS_ADAM, conv, dense
+from workloads.spec import (
+    INPUT,
+    L2,
+    SGD,
+    Add,
+    AveragePool2D,
+    BatchNorm,
+    Conv2D,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Graph,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2D,
+    ReLU,
+    Workload,
+    sequential,
+)
+
+Change = Callable[[Workload], Workload]
+
+
+def plain() -> Workload:
+    """A chain with strides, pools, dropout and biases; momentum, decay and coupled weight decay."""
+    layers = (
+        conv(filters=6, kernel_size=(3, 3), padding="same"),
+        ReLU(),
+        MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid"),
+        replace(conv(filters=5, kernel_size=(3, 3), padding="same"), strides=(2, 2)),
+        ReLU(),
+        Dropout(rate=0.3),
+        Flatten(),
+        dense(units=10),
+    )
+    return replace(
+        make_workload("mnist-cnn", {"data": "synthetic"}),
+        network=sequential((28, 28, 1), layers),
+        optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=1e-5, nesterov=False),
+        l2=L2(rate=1e-3, kinds=("kernel", "bias")),
+    )
+
+
+def normalised() -> Workload:
+    """A graph of normalisations, average pools and a residual; Adam."""
+    graph = Graph()
+    norm = BatchNorm(momentum=0.9, epsilon=1e-3, scale=True, center=True)
+    stem = graph.chain(INPUT, conv(filters=8, kernel_size=(3, 3), padding="same"), norm, ReLU())
+    response = LocalResponseNorm(radius=2, bias=1.0, alpha=0.1, beta=0.75)
+    branch = graph.chain(stem, conv(filters=8, kernel_size=(3, 3), padding="same"), norm)
+    merged = graph.chain(graph.add(Add(), stem, branch), ReLU(), response)
+    pool = AveragePool2D(pool_size=(3, 3), strides=(2, 2), padding="same")
+    window = MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid")
+    graph.chain(merged, pool, window, GlobalAveragePool2D(), dense(units=10))
+    base = make_workload("digits-cnn", {"data": "synthetic"})
+    return replace(base, network=graph.network((8, 8, 1)), optimizer=KERAS_ADAM)
+
+
+def each_layer(kind: type, change: Callable[[Any], Layer]) -> Change:
+    """Return what changes every layer of a kind."""
+
+    def mutate(workload: Workload) -> Workload:
+        nodes = tuple(
+            replace(node, layer=change(node.layer)) if isinstance(node.layer, kind) else node
+            for node in workload.network.nodes
+        )
+        return replace(workload, network=replace(workload.network, nodes=nodes))
+
+    return mutate
+
+
+def optimizer(change: Callable[[Any], Any]) -> Change:
+    """Return what changes the optimiser."""
+    return lambda workload: replace(workload, optimizer=change(workload.optimizer))
+
+
+class Planted(TorchAdapter):
+    """Builds another workload than it is given; the last that was asked for is `built`."""
+
+    built: Workload
+    step = 0
+
+    def __init__(self, change: Change, precisions: tuple[Precision, ...]) -> None:
+        super().__init__(device="cpu", cores=torch.get_num_threads())
+        self.precisions = precisions
+        self._change = change
+
+    def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
+        """Change the workload; weights that do not fit it any more are drawn for it."""
+        Planted.built = workload
+        planted = workload if workload.name == "dropout" else self._change(workload)
+        fitting = initial_weights(planted.network, seed)
+        fitting |= {
+            name: weight for name, weight in weights.items() if name in fitting and fitting[name].shape == weight.shape
+        }
+        return super().build(planted, fitting, seed, precision)
+
+
+def exchange(workload: Workload) -> Workload:
+    """Put each pool before the ReLU that it follows, node names staying where they were."""
+    nodes = list(workload.network.nodes)
+    for place in range(len(nodes) - 1):
+        first, second = nodes[place : place + 2]
+        if isinstance(first.layer, ReLU) and isinstance(second.layer, MaxPool2D):
+            nodes[place : place + 2] = replace(first, layer=second.layer), replace(second, layer=first.layer)
+    return replace(workload, network=replace(workload.network, nodes=tuple(nodes)))
+
+
+def symmetric(layer: Conv2D) -> Conv2D:
+    """Pad all sides alike, as PyTorch's own argument does."""
+    sides = tuple((size // 2, size // 2) for size in layer.kernel_size)
+    return replace(layer, padding=sides)
+
+
+def spelt_out(layer: Conv2D) -> Conv2D:
+    """State what "same" means for a 3 × 3 kernel on even sizes."""
+    amounts = (1, 1) if layer.strides == (1, 1) else (0, 1)
+    return replace(layer, padding=(amounts, amounts))
+
+
+def decay_as_weight_decay(self: torch.optim.SGD) -> None:
+    """Read the learning rate's decay as coupled weight decay, as MXNet's and neon's scripts did."""
+    spec, (group,) = Planted.built.optimizer, self.param_groups
+    group["lr"], group["momentum"] = spec.learning_rate, spec.momentum
+    for parameter in group["params"]:
+        parameter.grad += spec.decay * parameter.detach()
+    STEP(self)
+
+
+def decoupled_step(self: torch.optim.SGD) -> None:
+    """Shrink the weights beside the step instead of through the gradient, as AdamW does."""
+    (group,), l2 = self.param_groups, Planted.built.l2
+    rate = l2.rate if l2 else 0.0
+    before = [parameter.detach().clone() for parameter in group["params"]]
+    for parameter, weight in zip(group["params"], before, strict=True):
+        parameter.grad -= rate * weight
+    STEP(self)
+    with torch.no_grad():
+        for parameter, weight in zip(group["params"], before, strict=True):
+            parameter -= group["lr"] * rate * weight
+
+
+STEP = torch.optim.SGD.step
+ORIGINAL_TRAIN = TorchModel.train_batches
+ORIGINAL_OUTPUTS = TorchModel.outputs
+CROSS_ENTROPY = nn.functional.cross_entropy
+
+
+def train_whole_batches(self: TorchModel, images: Any, labels: Any, order: np.ndarray) -> float:
+    """Leave out the last partial batch."""
+    whole = order[: len(order) // self._batch_size * self._batch_size]
+    return ORIGINAL_TRAIN(self, images, labels, whole) if len(whole) else 2.3
+
+
+def infer_while_training(self: Norm, x: torch.Tensor) -> torch.Tensor:
+    """Normalise by the moving statistics in training, too."""
+    moving = self.running_mean, self.running_var
+    return nn.functional.batch_norm(x, *moving, self.weight, self.bias, False, **self._settings)
+
+
+def biased_norm(self: Norm, x: torch.Tensor) -> torch.Tensor:
+    """Feed the moving variance without Bessel's correction, and do not say so."""
+    before = self.running_var.clone()
+    y = NORM(self, x)
+    if self.training:
+        count, share = x.numel() // x.shape[1], self._settings["momentum"]
+        fed = (self.running_var - (1 - share) * before) * (count - 1) / count
+        self.running_var = fed + (1 - share) * before
+    return y
+
+
+NORM = Norm.forward
+
+
+def one_mask_for_all(self: nn.Dropout, x: torch.Tensor) -> torch.Tensor:
+    """Drop the same places of every sample."""
+    return x * nn.functional.dropout(torch.ones_like(x[:1]), self.p, self.training)
+
+
+def one_mask_for_all_layers(self: nn.Dropout, x: torch.Tensor) -> torch.Tensor:
+    """Draw the same numbers in every layer of a step."""
+    if self.training:
+        torch.manual_seed(Planted.step)
+    return nn.functional.dropout(x, self.p, self.training)
+
+
+def counted_step(self: torch.optim.SGD) -> None:
+    """Count the steps for `one_mask_for_all_layers`."""
+    Planted.step += 1
+    STEP(self)
+
+
+def outputs_as_before_exchange(self: TorchModel, images: Any) -> dict[str, Any]:
+    """Give what the node would have been that holds the pool after the exchange."""
+    outputs = ORIGINAL_OUTPUTS(self, images)
+    return {**outputs, "relu_1": np.maximum(outputs["conv2d_1"], 0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """What is planted into the proof of `workload`."""
+
+    workload: Callable[[], Workload]
+    change: Change = lambda workload: workload
+    patches: tuple[tuple[Any, str, Any], ...] = ()
+
+
+def _dropout(forward: Callable[..., Any]) -> tuple[tuple[Any, str, Any], ...]:
+    return ((nn.Dropout, "forward", forward),)
+
+
+def _loss(loss: Callable[..., Any]) -> tuple[tuple[Any, str, Any], ...]:
+    return ((nn.functional, "cross_entropy", loss),)
+
+
+MUTANTS = {
+    "the founding MXNet script: pool stride 1": Mutant(
+        workload=lambda: make_workload("mnist-cnn", {"data": "synthetic"}),
+        change=each_layer(MaxPool2D, lambda layer: replace(layer, strides=(1, 1))),
+    ),
+    "pool stride 1 where no weight shows it": Mutant(
+        workload=normalised, change=each_layer(MaxPool2D, lambda x: replace(x, strides=(1, 1)))
+    ),
+    "missing bias": Mutant(workload=plain, change=each_layer(Conv2D, lambda x: replace(x, use_bias=False))),
+    "symmetric padding for TensorFlow's": Mutant(workload=plain, change=each_layer(Conv2D, symmetric)),
+    "flatten in C, H, W order": Mutant(
+        workload=plain,
+        patches=((torch_adapter.FlattenChannelsLast, "forward", lambda self, x: x.flatten(1)),),
+    ),
+    "learning-rate decay read as weight decay": Mutant(
+        workload=plain, patches=((torch.optim.SGD, "step", decay_as_weight_decay),)
+    ),
+    "weight decay decoupled": Mutant(workload=plain, patches=((torch.optim.SGD, "step", decoupled_step),)),
+    "weight decay forgotten on biases": Mutant(
+        workload=plain, change=lambda w: replace(w, l2=replace(w.l2, kinds=("kernel",)))
+    ),
+    "momentum as 1 - momentum": Mutant(workload=plain, change=optimizer(lambda x: replace(x, momentum=1 - x.momentum))),
+    "Nesterov for heavy ball": Mutant(workload=plain, change=optimizer(lambda x: replace(x, nesterov=True))),
+    "heavy ball for Nesterov": Mutant(
+        workload=lambda: optimizer(lambda x: replace(x, nesterov=True))(plain()),
+        change=optimizer(lambda x: replace(x, nesterov=False)),
+    ),
+    "Adam's epsilon inside the bias correction": Mutant(
+        workload=normalised, change=optimizer(lambda x: replace(x, epsilon_form="algorithm-1"))
+    ),
+    "Adam's epsilon outside the bias correction": Mutant(
+        workload=lambda: optimizer(lambda x: replace(x, epsilon_form="algorithm-1"))(normalised()),
+        change=optimizer(lambda x: replace(x, epsilon_form="epsilon-hat")),
+    ),
+    "batch-norm momentum turned round": Mutant(
+        workload=normalised,
+        change=each_layer(BatchNorm, lambda x: replace(x, momentum=1 - x.momentum)),
+    ),
+    "batch-norm epsilon 1e-5 for 1e-3": Mutant(
+        workload=normalised, change=each_layer(BatchNorm, lambda x: replace(x, epsilon=0.01 * x.epsilon))
+    ),
+    "batch-norm epsilon 1e-3 for 1e-5": Mutant(
+        workload=lambda: each_layer(BatchNorm, lambda x: replace(x, epsilon=1e-5))(normalised()),
+        change=each_layer(BatchNorm, lambda x: replace(x, epsilon=100 * x.epsilon)),
+    ),
+    "training mode lost after a prediction": Mutant(
+        workload=plain,
+        patches=((torch_adapter.Net, "train", lambda self, mode=True: nn.Module.train(self, mode and self.training)),),
+    ),
+    "the same dropout in every layer": Mutant(
+        workload=plain, patches=(*_dropout(one_mask_for_all_layers), (torch.optim.SGD, "step", counted_step))
+    ),
+    "batch norm in inference mode while training": Mutant(
+        workload=normalised, patches=((Norm, "forward", infer_while_training),)
+    ),
+    "moving variance biased, undeclared": Mutant(workload=normalised, patches=((Norm, "forward", biased_norm),)),
+    "softmax applied twice": Mutant(workload=plain, patches=_loss(lambda x, y: CROSS_ENTROPY(x.softmax(1), y))),
+    "loss summed instead of averaged": Mutant(
+        workload=plain, patches=_loss(lambda x, y: CROSS_ENTROPY(x, y, reduction="sum"))
+    ),
+    "last partial batch dropped": Mutant(workload=plain, patches=((TorchModel, "train_batches", train_whole_batches),)),
+    "residual without its gradient": Mutant(
+        workload=normalised,
+        patches=((torch_adapter.Sum, "forward", lambda self, x, *others: x.detach() + sum(others)),),
+    ),
+    "dropout left on at inference": Mutant(
+        workload=plain,
+        patches=_dropout(lambda self, x: nn.functional.dropout(x, self.p, training=True)),
+    ),
+    "dropout not inverted": Mutant(
+        workload=plain,
+        patches=_dropout(lambda self, x: nn.functional.dropout(x, self.p) * (1 - self.p) if self.training else x),
+    ),
+    "dropout rate as keep probability": Mutant(
+        workload=plain,
+        patches=_dropout(lambda self, x: nn.functional.dropout(x, 1 - self.p, self.training) if self.p else x),
+    ),
+    "one dropout mask for all samples": Mutant(workload=plain, patches=_dropout(one_mask_for_all)),
+    "average pool that counts padding": Mutant(
+        workload=normalised, patches=((torch_adapter.Rescale, "forward", lambda self, x: x),)
+    ),
+    "response normalisation's alpha divided by the window": Mutant(
+        workload=normalised,
+        change=each_layer(LocalResponseNorm, lambda x: replace(x, alpha=x.alpha / (2 * x.radius + 1))),
+    ),
+    "pool and ReLU exchanged": Mutant(
+        workload=plain,
+        change=exchange,
+        patches=((TorchModel, "outputs", outputs_as_before_exchange),),
+    ),
+    "same padding spelt out": Mutant(workload=plain, change=each_layer(Conv2D, spelt_out)),
+    "Nesterov without momentum": Mutant(
+        workload=lambda: optimizer(lambda x: replace(x, momentum=0.0))(plain()),
+        change=optimizer(lambda x: replace(x, nesterov=True)),
+    ),
+    "nothing": Mutant(workload=plain),
+    "nothing, in the other net": Mutant(workload=normalised),
+}
+
+
+def judge(mutant: Mutant, precisions: tuple[Precision, ...]) -> dict[str, Any]:
+    """Prove a mutant and return the level it reached with its failures."""
+    with contextlib.ExitStack() as stack:
+        for owner, name, replacement in mutant.patches:
+            stack.enter_context(patch.object(owner, name, replacement))
+        findings = prove(Planted(mutant.change, precisions), mutant.workload())
+    failures = [finding for finding in findings if not finding.holds]
+    shown = {f"{x.level} {x.precision} {x.what}": f"{x.worst:.3g} at {x.where}" for x in failures}
+    return {"reached": level_reached(findings), "failures": shown}
+
+
+def main() -> int:
+    """Write what the proof says of each mutant, in both precisions and for a tool that has float32 alone."""
+    both: tuple[Precision, ...] = ("float32", "float64")
+    for precisions in (both, both[:1]):
+        for name, mutant in MUTANTS.items():
+            verdict = {"mutant": name, "precisions": precisions, **judge(mutant, precisions)}
+            print(json.dumps(verdict), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

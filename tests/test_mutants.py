@@ -1,0 +1,102 @@
+"""The proof against planted mistakes: each must be caught at its level, and what is the same function must pass."""
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frameworks.proof import LEVELS
+from harness.environments import ensure_environment, python_of, requirements_of
+from harness.host import available_cores
+from harness.launch import child_environment
+from harness.places import PROJECT
+
+pytestmark = pytest.mark.conformance
+Verdicts = dict[tuple[str, int], dict[str, Any]]
+"""What the proof says of each mutant, by its name and the number of precisions."""
+CAUGHT = {
+    "the founding MXNet script: pool stride 1": "S0",
+    "missing bias": "S0",
+    "pool stride 1 where no weight shows it": "S1",
+    "symmetric padding for TensorFlow's": "S2",
+    "flatten in C, H, W order": "S2",
+    "batch-norm epsilon 1e-5 for 1e-3": "S2",
+    "batch-norm epsilon 1e-3 for 1e-5": "S2",
+    "dropout left on at inference": "S2",
+    "average pool that counts padding": "S2",
+    "response normalisation's alpha divided by the window": "S2",
+    "learning-rate decay read as weight decay": "S3",
+    "weight decay decoupled": "S3",
+    "weight decay forgotten on biases": "S3",
+    "momentum as 1 - momentum": "S3",
+    "Nesterov for heavy ball": "S3",
+    "heavy ball for Nesterov": "S3",
+    "Adam's epsilon inside the bias correction": "S3",
+    "Adam's epsilon outside the bias correction": "S3",
+    "batch-norm momentum turned round": "S3",
+    "batch norm in inference mode while training": "S3",
+    "moving variance biased, undeclared": "S3",
+    "softmax applied twice": "S3",
+    "loss summed instead of averaged": "S3",
+    "last partial batch dropped": "S3",
+    "residual without its gradient": "S3",
+    "dropout not inverted": "S3",
+    "dropout rate as keep probability": "S3",
+    "one dropout mask for all samples": "S3",
+    "the same dropout in every layer": "S3",
+    "training mode lost after a prediction": "S3",
+}
+"""The level at which each mutant of tests/mutants.py must be caught: all below hold, this one does not."""
+ONLY_IN_THE_UPDATE = (
+    "learning-rate decay read as weight decay", "weight decay decoupled", "momentum as 1 - momentum",
+    "Nesterov for heavy ball", "Adam's epsilon inside the bias correction",
+)  # fmt: skip
+EQUIVALENT = (
+    "pool and ReLU exchanged", "same padding spelt out", "Nesterov without momentum", "nothing",
+    "nothing, in the other net",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def verdicts() -> Verdicts:
+    """What the proof says of each mutant, all run in one process of PyTorch's environment."""
+    requirements = requirements_of("torch", "cpu")
+    assert requirements is not None
+    python = ensure_environment(requirements, python_of("torch"), print)
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = child_environment("torch", "cpu", len(available_cores()), Path(scratch))
+        finished = subprocess.run(
+            [python, "-m", "tests.mutants"], cwd=PROJECT, env=environment, capture_output=True, text=True
+        )
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    return {(line["mutant"], len(line["precisions"])): line for line in lines}
+
+
+def test_every_mutant_has_an_expectation(verdicts: Verdicts) -> None:
+    assert sorted(verdicts) == sorted((mutant, count) for mutant in (*CAUGHT, *EQUIVALENT) for count in (1, 2))
+
+
+@pytest.mark.parametrize("precisions", [1, 2])
+@pytest.mark.parametrize("mutant", CAUGHT)
+def test_a_mutant_is_caught_at_its_level(mutant: str, precisions: int, verdicts: Verdicts) -> None:
+    """Also by a proof in float32 alone, which is all that some tools have."""
+    below = [None, *LEVELS][LEVELS.index(CAUGHT[mutant])]
+    assert verdicts[mutant, precisions]["reached"] == below, verdicts[mutant, precisions]
+
+
+@pytest.mark.parametrize("mutant", ONLY_IN_THE_UPDATE)
+def test_what_is_wrong_in_the_update_alone_is_seen_there(mutant: str, verdicts: Verdicts) -> None:
+    for precisions in (1, 2):
+        failures = verdicts[mutant, precisions]["failures"]
+        assert "S3 float32 weights after updates" in failures
+        assert not any(name.endswith(("loss", "gradients")) and "training" not in name for name in failures), failures
+
+
+@pytest.mark.parametrize("precisions", [1, 2])
+@pytest.mark.parametrize("mutant", EQUIVALENT)
+def test_the_same_function_in_other_words_passes(mutant: str, precisions: int, verdicts: Verdicts) -> None:
+    assert verdicts[mutant, precisions]["reached"] == "S3", verdicts[mutant, precisions]
