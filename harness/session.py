@@ -93,7 +93,9 @@ def _is_done(cell: Cell, record: Record) -> bool:
     """
     if record.status == "timeout":
         return bool(record.content["cell"]["time_limit_s"] >= cell.time_limit_s)
-    unproven = cell.tool != FLOOR and record.content["sameness"]["reason"] is not None
+    sameness = record.content["sameness"]
+    faulty = sameness["reason"] is not None or any(finding["fault"] for finding in sameness["findings"])
+    unproven = cell.tool != FLOOR and faulty
     return cell.not_run is not None or (record.status in FINAL and not unproven)
 
 
