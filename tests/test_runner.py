@@ -165,7 +165,15 @@ def test_a_stopped_runner_ends_cleanly_and_keeps_what_is_done(stop: signal.Signa
     )
     results = tmp_path / "results"
     command = [sys.executable, "runner.py", "--matrix", str(matrix), "--results", str(results)]
-    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has its children ignore the signal.
+        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),
+    ) as process:
         while not (pid_file.exists() and pid_file.read_text().strip()):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
