@@ -1,9 +1,7 @@
 """The same-net proof of tool × workload: made in a process of its own, never while a cell is timed; kept by content."""
 
 import contextlib
-import itertools
 import json
-import math
 import os
 import queue
 import signal
@@ -24,6 +22,7 @@ from harness.places import PROJECT, samenet_home
 from harness.plan import Cell
 from harness.records import adapter_fingerprint, write_whole
 from workloads.datasets import file_sha256
+from workloads.published import PUBLISHED_LOSSES
 from workloads.spec import Workload, fingerprint, to_json
 
 Verdict = dict[str, Any]
@@ -42,13 +41,12 @@ LEVELS = {
     "S1": "every node's output has the spec's shape",
     "S2": "every node's output in inference is the oracle's",
     "S3": "loss, every gradient, the weights after updates and the statistics of dropout are the oracle's",
-    "S4": "the loss curve of this very training lies with those of the other tools",
+    "S4": "the loss curve of this very training lies in the published band, or with those of the other tools",
 }
 ANSWER_LIMIT_S = 60.0
 """How long an interpreter may take to say what it has installed."""
 CURVE_TOLERANCE = 0.25
-"""How far an epoch's loss may be, in the mean over epochs, from the median of the other tools' (as a ratio less 1).
-Runs that differ in nothing but dropout's draws were up to 15 % apart."""
+"""The largest share by which a loss curve may differ from the median of the other tools' (see `curve_distance`)."""
 FEWEST_OTHERS = 2
 
 
@@ -266,16 +264,23 @@ def render_ladder(label: str, verdict: Verdict) -> list[str]:
     return lines
 
 
-def curve_distance(losses: Sequence[float], others: Sequence[Sequence[float]]) -> float | None:
-    """Return how far a loss curve is from the median of the others, as the mean ratio over epochs less 1.
+def outside_published(model: str, batch_size: int, losses: Sequence[float]) -> str | None:
+    """Say which epoch's loss is outside the published band, "" if none is, or None where nothing is published."""
+    bands = PUBLISHED_LOSSES.get((model, batch_size), {})
+    judged = {epoch: band for epoch, band in bands.items() if epoch <= len(losses)}
+    for epoch, (low, high) in judged.items():
+        if not low <= losses[epoch - 1] <= high:
+            return f"its loss of epoch {epoch} is {losses[epoch - 1]:.4f}, published were {low:g} to {high:g}"
+    return "" if judged else None
 
-    Epochs above and below do not make up for one another. None where there are too few others to compare with, an epoch
-    is lacking, or a loss is not positive.
+
+def curve_distance(losses: Sequence[float], others: Sequence[Sequence[float]]) -> float | None:
+    """Return the area between a loss curve and the median of the others, relative to the area below the median.
+
+    Small losses at the end, which scatter most, count for little. None where there are too few others to compare with
+    or an epoch is lacking.
     """
-    if min([*losses, *itertools.chain(*others)], default=0.0) <= 0:
-        return None
     if len(others) < FEWEST_OTHERS or any(len(other) != len(losses) for other in others) or not losses:
         return None
     medians = [statistics.median(values) for values in zip(*others, strict=True)]
-    logs = [abs(math.log(mine / median)) for mine, median in zip(losses, medians, strict=True)]
-    return math.exp(statistics.mean(logs)) - 1
+    return sum(abs(mine - median) for mine, median in zip(losses, medians, strict=True)) / sum(medians)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from frameworks import FLOOR, TOOLS
-from harness.audit import CURVE_TOLERANCE, LEVELS, PROVEN, curve_distance, describe_verdict
+from harness.audit import CURVE_TOLERANCE, LEVELS, PROVEN, curve_distance, describe_verdict, outside_published
 from harness.records import ABSENT, Record
 
 COORDINATES = [
@@ -210,6 +210,9 @@ def _sameness(row: Mapping[Hashable, Any], curves: dict[str, tuple[float, ...]],
     if level not in PROVEN:
         return (level or "not proven") + notes.mark(row["verdict"])
     natural = notes.mark(row["verdict"]) if row["verdict"] else ""
+    outside = outside_published(row["model"], row["batch_size"], row["losses"])
+    if outside is not None:
+        return level + natural + notes.mark(outside) if outside else "S4" + natural
     distance = curve_distance(row["losses"], [curve for tool, curve in curves.items() if tool != row["tool"]])
     if distance is None:
         return level + natural

@@ -15,6 +15,7 @@ from harness.audit import (
     curve_distance,
     describe_verdict,
     no_verdict,
+    outside_published,
     proven_workload,
     read_verdict,
     render_ladder,
@@ -159,11 +160,20 @@ def test_a_proof_is_not_about_how_much_is_trained() -> None:
     assert proven_workload(one) != proven_workload(make_workload("digits-cnn", {"dropout": 0.5}))
 
 
+def test_losses_outside_the_published_band_are_named() -> None:
+    curve = [0.3, *[0.05] * 8, 0.03]
+    assert outside_published("mnist-cnn", 128, curve) == ""
+    assert outside_published("mnist-cnn", 128, [0.3]) == ""
+    assert outside_published("mnist-cnn", 64, curve) is None
+    assert outside_published("mnist-cnn epochs=20", 128, curve) is None
+    wrong = outside_published("mnist-cnn", 128, [0.3816, *curve[1:]])
+    assert wrong == "its loss of epoch 1 is 0.3816, published were 0.26 to 0.35"
+
+
 def test_the_distance_of_curves() -> None:
     others = [[1.0, 0.5], [1.2, 0.4], [0.8, 0.6]]
     assert curve_distance([1.0, 0.5], others) == pytest.approx(0.0)
     assert curve_distance([2.0, 1.0], others) == pytest.approx(1.0)
-    assert curve_distance([2.0, 0.25], others) == pytest.approx(1.0)
-    assert curve_distance([1.0, 0.0], others) is None
+    assert curve_distance([1.5, 0.0], others) == pytest.approx(1.0 / 1.5)
     assert curve_distance([1.0, 0.5], others[:1]) is None
     assert curve_distance([1.0], others) is None

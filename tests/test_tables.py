@@ -64,6 +64,23 @@ def test_the_order_of_the_records_changes_nothing() -> None:
     assert render(contents) == expected
 
 
+def test_a_loss_curve_is_seen_in_the_published_band_or_among_the_other_tools() -> None:
+    cells = {name: make_cell(name, workload=make_workload("mnist-cnn", {})) for name in ("torch", "jax")}
+    contents = [make_content(cell, [1.0] * 10) for cell in cells.values()]
+    for content, first in zip(contents, (0.3, 0.5), strict=True):
+        for epoch, loss in zip(content["epochs"], [first, *[0.05] * 8, 0.03], strict=True):
+            epoch["loss"] = loss
+    table = render(contents)
+    assert [row.split("|")[-2].strip() for row in table.splitlines() if row.startswith(("| torch", "| jax"))] == [
+        "S4",
+        "S3 [1]",
+    ]
+    assert "1. its loss of epoch 1 is 0.5000, published were 0.26 to 0.35" in table
+    far = [make_content(make_cell(name), [1.0, 1.0]) for name in ("torch", "jax", "mxnet")]
+    far[2]["epochs"][0]["loss"] = 3.0
+    assert "its losses are 100% from the other tools' median" in render(far)
+
+
 def test_no_records_are_said() -> None:
     assert "No records yet" in render([])
 
