@@ -283,4 +283,5 @@ def curve_distance(losses: Sequence[float], others: Sequence[Sequence[float]]) -
     if len(others) < FEWEST_OTHERS or any(len(other) != len(losses) for other in others) or not losses:
         return None
     medians = [statistics.median(values) for values in zip(*others, strict=True)]
-    return sum(abs(mine - median) for mine, median in zip(losses, medians, strict=True)) / sum(medians)
+    between = sum(abs(mine - median) for mine, median in zip(losses, medians, strict=True))
+    return float(between / sum(medians))

@@ -212,13 +212,13 @@ def _sameness(row: Mapping[Hashable, Any], curves: dict[str, tuple[float, ...]],
     natural = notes.mark(row["verdict"]) if row["verdict"] else ""
     outside = outside_published(row["model"], row["batch_size"], row["losses"])
     if outside is not None:
-        return level + natural + notes.mark(outside) if outside else "S4" + natural
+        return f"{level}{natural}{notes.mark(outside)}" if outside else f"S4{natural}"
     distance = curve_distance(row["losses"], [curve for tool, curve in curves.items() if tool != row["tool"]])
     if distance is None:
         return level + natural
-    if abs(distance) <= CURVE_TOLERANCE:
+    if distance <= CURVE_TOLERANCE:
         return "S4" + natural
-    return level + natural + notes.mark(f"its losses are {distance:.0%} from the other tools' median")
+    return f"{level}{natural}" + notes.mark(f"its losses are {distance:.0%} from the other tools' median")
 
 
 def device_table(cells: pd.DataFrame, devices: list[tuple[str, int]]) -> pd.DataFrame:
