@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frameworks.base import Adapter, Model, Precision
-from frameworks.reference import Optimizer, moved_statistics, objective, run, slope
+from frameworks.reference import Optimizer, forward, moved_statistics, objective, run, slope, total_loss
 from workloads.initial import Weights, initial_weights
 from workloads.shapes import moving_shapes, output_shapes, padding_amounts, weight_shapes
 from workloads.spec import (
@@ -177,7 +177,7 @@ class _Comparison:
         images = self._images[:BATCH]
         outputs = self._model.outputs(images)
         passed = run(self._network, self._weights, images, training=False)
-        shapes = {node.name: output_shapes(self._network)[node.name] for node in self._network.nodes}
+        shapes = {name: shape for name, shape in output_shapes(self._network).items() if name != INPUT}
         got = {name: output.shape[1:] for name, output in outputs.items()}
         yield _same_shapes("S1", "output shapes", got, shapes, self._precision)
         expected = {name: passed.outputs[name] for name in shapes}
@@ -190,7 +190,7 @@ class _Comparison:
 
     def _logits(self, level: str, what: str, model: Model, weights: Mapping[str, Any]) -> Finding:
         last = self._network.nodes[-1].name
-        logits = run(self._network, weights, self._images[:BATCH], training=False).logits
+        logits = forward(self._network, weights, self._images[:BATCH])
         got = {last: model.forward(self._images[:BATCH])}
         return self._relative(level, what, got, {last: logits}, "outputs")
 
@@ -219,7 +219,7 @@ class _Comparison:
         for order in self._batches:
             images, labels = self._images[order], self._labels[order]
             passed = run(self._network, oracle.weights, images, training=True)
-            expected.append(objective(self._workload, oracle.weights, images, labels))
+            expected.append(total_loss(self._workload, oracle.weights, passed.logits, labels))
             oracle.update(self._model.gradients(images, labels)[1])
             for moving, bessel in ((unbiased, True), (biased, False)):
                 moving |= moved_statistics(self._network, moving, passed, bessel=bessel)

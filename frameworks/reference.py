@@ -149,7 +149,12 @@ def softmax_cross_entropy(logits: Array, labels: NDArray[Any]) -> Any:
 
 def objective(workload: Workload, weights: Mapping[str, Array], images: NDArray[Any], labels: NDArray[Any]) -> Any:
     """Return what a training step makes smaller: cross-entropy of the batch in training mode, plus the L2 term."""
-    loss = softmax_cross_entropy(run(workload.network, weights, images, training=True).logits, labels)
+    return total_loss(workload, weights, run(workload.network, weights, images, training=True).logits, labels)
+
+
+def total_loss(workload: Workload, weights: Mapping[str, Array], logits: Array, labels: NDArray[Any]) -> Any:
+    """Return the cross-entropy of logits that are worked out already, plus the L2 term."""
+    loss = softmax_cross_entropy(logits, labels)
     if workload.l2 is not None:
         covered = [_exact(weight) for name, weight in weights.items() if workload.l2.covers(name)]
         loss += workload.l2.rate * sum(0.5 * (weight**2).sum() for weight in covered)

@@ -239,15 +239,18 @@ def read_verdict(key: str) -> Verdict | None:
     return verdict if isinstance(verdict, dict) and verdict.keys() == {"level", "reason", "findings"} else None
 
 
+def _size_and_place(finding: dict[str, Any]) -> str:
+    worst = "no number" if finding["worst"] is None else f"{finding['worst']:.2g}"
+    return f"{worst} at {finding['where']}" if finding["where"] else worst
+
+
 def describe_verdict(verdict: Verdict) -> str:
     """Say in a few words why a level was not passed, or which difference is the framework's nature, if any is."""
     if verdict["reason"]:
         return str(verdict["reason"])
     for finding in verdict["findings"]:
         if not finding["holds"]:
-            worst = "no number" if finding["worst"] is None else f"{finding['worst']:.2g}"
-            where = f" at {finding['where']}" if finding["where"] else ""
-            return f"{finding['level']} {finding['what']} ({finding['precision']}): off by {worst}{where}"
+            return f"{finding['level']} {finding['what']} ({finding['precision']}): off by {_size_and_place(finding)}"
     return "; ".join(dict.fromkeys(finding["note"] for finding in verdict["findings"] if finding["note"]))
 
 
@@ -255,10 +258,9 @@ def render_ladder(label: str, verdict: Verdict) -> list[str]:
     """Return the lines that show a verdict step by step."""
     lines = [f"{label}: {verdict['level'] or 'not proven'}" + (f" ({verdict['reason']})" if verdict["reason"] else "")]
     for finding in verdict["findings"]:
-        worst = "no number" if finding["worst"] is None else f"{finding['worst']:.2g}"
         lines.append(
             f"  {'ok ' if finding['holds'] else 'BAD'} {finding['level']} {finding['precision']} {finding['what']}: "
-            f"worst {worst}{' at ' + finding['where'] if finding['where'] else ''}, allowed {finding['tolerance']:g}"
+            f"worst {_size_and_place(finding)}, allowed {finding['tolerance']:g}"
             + (f"; {finding['note']}" if finding["note"] else "")
         )
     return lines
