@@ -10,19 +10,19 @@ from typing import Any
 
 from rich.console import Console
 
-from frameworks import FLOOR, UNSUPPORTED
+from frameworks import FLOOR
 from harness.audit import PROVEN, proven_workload, render_ladder
 from harness.doctor import examine
 from harness.host import available_cores, describe_host
 from harness.places import PROJECT
 from harness.plan import load_matrix, mark_unavailable, repeat_cells, select
 from harness.records import ABSENT, Record, read_records, write_whole
-from harness.session import Planned, plan_session, prepare_environments, prove_cells, run_session
+from harness.session import Planned, judge_curves, plan_session, prepare_environments, prove_cells, run_session
 from harness.tables import render_markdown
 from harness.view import SessionView
 from workloads.errors import UserError
 
-OPTIONS_OF = {"report": ("results",), "audit": ("matrix", "only"), "doctor": ()}
+OPTIONS_OF = {"report": ("results",), "audit": ("matrix", "only", "results"), "doctor": ()}
 """What each command takes of the options of a run."""
 
 
@@ -44,6 +44,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     audit = commands.add_parser("audit", help="prove that every tool trains the spec's net, and print the proof")
     audit.add_argument("--matrix", type=Path, default=argparse.SUPPRESS, help="whose tools and models")
     audit.add_argument("--only", action="append", default=argparse.SUPPRESS, metavar="AXIS=VALUE,...", help="a part")
+    audit.add_argument("--results", type=Path, default=argparse.SUPPRESS, help="whose loss curves are judged")
     commands.add_parser("doctor", help="say which tools, devices and data sets are here")
     chosen = parser.parse_args(arguments)
     if chosen.command:
@@ -80,7 +81,10 @@ def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_audit(arguments: argparse.Namespace) -> int:
-    """Prove what a matrix pairs and print each proof; exit code 1 if a tool does not train the spec's net."""
+    """Prove what a matrix pairs and print each proof; exit code 1 if a tool does not train the spec's net.
+
+    The loss curves are those of the matrix's own records, if it has been run.
+    """
     host = describe_host()
     cells = select(load_matrix(arguments.matrix), arguments.only)
     cells = mark_unavailable(cells, cores=len(available_cores()), no_gpu=host["no_gpu"])
@@ -97,9 +101,11 @@ def run_audit(arguments: argparse.Namespace) -> int:
         )
     interpreters = prepare_environments(pairs.values(), print)
     verdicts = prove_cells(pairs.values(), interpreters, host, print)
+    curves = judge_curves(plan_session(cells, host, read_records(arguments.results), fresh=False))
     for cell, verdict in verdicts.items():
-        print("\n".join(render_ladder(f"{cell.tool} · {cell.device} · {cell.workload.label}", verdict)))
-    supported = [verdict for verdict in verdicts.values() if not (verdict["reason"] or "").startswith(UNSUPPORTED)]
+        label = f"{cell.tool} · {cell.device} · {cell.workload.label}"
+        print("\n".join(render_ladder(label, verdict, curves.get(cell))))
+    supported = [verdict for verdict in verdicts.values() if verdict["supported"]]
     proven = sum(verdict["level"] in PROVEN for verdict in supported)
     print(f"{proven} of {len(supported)} pairs of tool and model are proven to be the same net")
     return 0 if proven == len(supported) else 1

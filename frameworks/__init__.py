@@ -25,9 +25,6 @@ class Tool:
 FLOOR = "null"
 """The tool that trains nothing: nothing about it is proven, and it is compared with nothing."""
 
-UNSUPPORTED = "unsupported: "
-"""How a verdict's reason begins where the adapter refuses the workload."""
-
 _TENSORFLOW = {"cpu": "tensorflow.txt", "gpu": "tensorflow-gpu.txt"}
 _TORCH = {"cpu": "torch.txt", "gpu": "torch.txt"}
 _JAX = {"cpu": "jax.txt", "gpu": "jax-gpu.txt"}

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.initial import Weights
-from workloads.spec import INPUT, Network, Node, Workload
+from workloads.shapes import padding_amounts
+from workloads.spec import INPUT, AveragePool2D, Conv2D, MaxPool2D, Network, Node, Pair, Shape, Workload
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["float32", "float64"]
@@ -86,6 +87,18 @@ class Adapter(ABC):
     @abstractmethod
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the workload's net from canonical `weights` (moving statistics too); `seed` is for dropout alone."""
+
+
+def symmetric_padding(layer: Conv2D | MaxPool2D | AveragePool2D, before: Shape) -> Pair | None:
+    """Return the rows and columns that a layer pads alike on both sides, or None where something must pad before it.
+
+    For frameworks whose windows know no other padding, and whose pools know no more than half a window.
+    """
+    window = layer.kernel_size if isinstance(layer, Conv2D) else layer.pool_size
+    amounts = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
+    (top, bottom), (left, right) = amounts
+    within = isinstance(layer, Conv2D) or (2 * top <= window[0] and 2 * left <= window[1])
+    return (top, left) if top == bottom and left == right and within else None
 
 
 def rounded(constant: float, precision: Precision) -> float:

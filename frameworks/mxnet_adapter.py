@@ -20,6 +20,7 @@ from frameworks.base import (
     check_names,
     rounded,
     schedule,
+    symmetric_padding,
     work_off,
 )
 from workloads.initial import Weights
@@ -43,6 +44,7 @@ from workloads.spec import (
     MaxPool2D,
     Network,
     Node,
+    Pair,
     ReLU,
     Shape,
     Workload,
@@ -120,17 +122,11 @@ class SideBySide(nn.HybridBlock):
         return F.concat(*inputs, dim=1)
 
 
-def _padded(layer: Any, window: Any, before: Shape, value: float) -> tuple[Any, list[nn.HybridBlock]]:
-    """Return the symmetric padding a layer can do by itself, or 0 and the block that must pad before it.
-
-    A pool can do no more than half its window.
-    """
-    amounts = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
-    (top, bottom), (left, right) = amounts
-    within = isinstance(layer, Conv2D) or (2 * top <= window[0] and 2 * left <= window[1])
-    if top == bottom and left == right and within:
-        return (top, left), []
-    return 0, [Pad(amounts, value)]
+def _padded(layer: Any, window: Pair, before: Shape, value: float) -> tuple[Pair, list[nn.HybridBlock]]:
+    """Return the padding a layer does by itself, and the block that pads before it where it cannot."""
+    if padding := symmetric_padding(layer, before):
+        return padding, []
+    return (0, 0), [Pad(padding_amounts((before[0], before[1]), window, layer.strides, layer.padding), value)]
 
 
 def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:

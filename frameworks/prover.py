@@ -15,7 +15,7 @@ import traceback
 from dataclasses import asdict
 from typing import Any
 
-from frameworks import TOOLS, UNSUPPORTED
+from frameworks import TOOLS
 from frameworks.base import Adapter, DeviceUnavailableError
 from frameworks.proof import Finding, level_reached, prove
 from frameworks.worker import load_adapter
@@ -32,9 +32,10 @@ def answer(adapter: Adapter, line: str) -> dict[str, Any]:
     """Prove the workload on one line."""
     workload = from_json(json.loads(line))
     if reason := adapter.supports(workload, "float32"):
-        return {"level": None, "reason": f"{UNSUPPORTED}{reason}", "findings": []}
+        return {"level": None, "reason": reason, "supported": False, "findings": []}
     findings = prove(adapter, workload)
-    return {"level": level_reached(findings), "reason": None, "findings": [describe(finding) for finding in findings]}
+    described = [describe(finding) for finding in findings]
+    return {"level": level_reached(findings), "reason": None, "supported": True, "findings": described}
 
 
 def pass_on(lines: queue.SimpleQueue[str]) -> None:
@@ -62,8 +63,8 @@ def main() -> None:
             reason = f"{type(error).__name__}: {error}"
         while True:
             line = lines.get()
-            proof = answer(adapter, line) if adapter else {"level": None, "reason": reason, "findings": []}
-            proofs.write(json.dumps(proof) + "\n")
+            none = {"level": None, "reason": reason, "supported": True, "findings": []}
+            proofs.write(json.dumps(answer(adapter, line) if adapter else none) + "\n")
             proofs.flush()
 
 

@@ -26,8 +26,11 @@ from workloads.published import PUBLISHED_LOSSES
 from workloads.spec import Workload, fingerprint, to_json
 
 Verdict = dict[str, Any]
-"""`level` (S0 to S3, or None), `reason` (why there is no level at all, or None) and `findings`, each with its level,
-what was compared, precision, worst difference, where it was, tolerance, note, and whether it holds."""
+"""`level` (S0 to S3, or None), `reason` (why there is no level at all, or None), `supported` (False where the tool says
+that it cannot train the net) and `findings`, each with its level, what was compared, precision, worst difference, where
+it was, tolerance, note, and whether it holds."""
+Judgement = tuple[bool | None, str]
+"""Whether a loss curve reaches S4, None where there is nothing to judge it by; and what speaks against it."""
 
 ORACLE = (
     "frameworks/proof.py", "frameworks/prover.py", "frameworks/reference.py", "workloads/spec.py", "harness/launch.py",
@@ -164,7 +167,7 @@ class Prover:
 
 def no_verdict(reason: str) -> Verdict:
     """Return the verdict of a proof that could not be made."""
-    return {"level": None, "reason": reason, "findings": []}
+    return {"level": None, "reason": reason, "supported": True, "findings": []}
 
 
 def audit_cells(
@@ -236,7 +239,7 @@ def read_verdict(key: str) -> Verdict | None:
         verdict = json.loads(verdict_path(key).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return verdict if isinstance(verdict, dict) and verdict.keys() == {"level", "reason", "findings"} else None
+    return verdict if isinstance(verdict, dict) and verdict.keys() == no_verdict("").keys() else None
 
 
 def _size_and_place(finding: dict[str, Any]) -> str:
@@ -254,16 +257,35 @@ def describe_verdict(verdict: Verdict) -> str:
     return "; ".join(dict.fromkeys(finding["note"] for finding in verdict["findings"] if finding["note"]))
 
 
-def render_ladder(label: str, verdict: Verdict) -> list[str]:
-    """Return the lines that show a verdict step by step."""
-    lines = [f"{label}: {verdict['level'] or 'not proven'}" + (f" ({verdict['reason']})" if verdict["reason"] else "")]
+def render_ladder(label: str, verdict: Verdict, curve: Judgement | None) -> list[str]:
+    """Return the lines that show a verdict step by step; `curve` is what its training came to, if it has been."""
+    proven = verdict["level"] in PROVEN
+    level = "S4" if proven and curve and curve[0] else verdict["level"] or "not proven"
+    lines = [f"{label}: {level}" + (f" ({verdict['reason']})" if verdict["reason"] else "")]
     for finding in verdict["findings"]:
         lines.append(
             f"  {'ok ' if finding['holds'] else 'BAD'} {finding['level']} {finding['precision']} {finding['what']}: "
             f"worst {_size_and_place(finding)}, allowed {finding['tolerance']:g}"
             + (f"; {finding['note']}" if finding["note"] else "")
         )
+    if proven:
+        reached, why = curve or (None, "there is no record of its training yet")
+        state = {True: "ok ", False: "BAD", None: "-- "}[reached]
+        lines.append(f"  {state} S4 loss curve" + (f": {why}" if why else ""))
     return lines
+
+
+def judge_curve(model: str, batch_size: int, losses: Sequence[float], others: Sequence[Sequence[float]]) -> Judgement:
+    """Judge a loss curve by the published band, or by the other tools' curves where nothing is published."""
+    outside = outside_published(model, batch_size, losses)
+    if outside is not None:
+        return not outside, outside
+    distance = curve_distance(losses, others)
+    if distance is None:
+        return None, f"nothing is published, and fewer than {FEWEST_OTHERS} other tools have been trained as long"
+    if distance > CURVE_TOLERANCE:
+        return False, f"its losses are {distance:.0%} from the other tools' median"
+    return True, ""
 
 
 def outside_published(model: str, batch_size: int, losses: Sequence[float]) -> str | None:

@@ -4,14 +4,14 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from frameworks import FLOOR
-from harness.audit import Verdict, audit_cells, no_verdict
+from harness.audit import Judgement, Verdict, audit_cells, judge_curve, no_verdict
 from harness.data import prepare
 from harness.environments import EnvironmentFailedError, ensure_environment, python_of, requirements_of
 from harness.host import available_cores
@@ -97,6 +97,24 @@ def _is_done(cell: Cell, record: Record) -> bool:
     faulty = sameness["reason"] is not None or any(finding["fault"] for finding in sameness["findings"])
     unproven = cell.tool != FLOOR and faulty
     return cell.not_run is not None or (record.status in FINAL and not unproven)
+
+
+def judge_curves(planned: Sequence[Planned]) -> dict[Cell, Judgement]:
+    """Judge the loss curve of every cell that is done by what is published, or by the other tools on the same cell."""
+    curves = {
+        item.cell: [epoch["loss"] for epoch in item.done.content["epochs"]]
+        for item in planned
+        if item.done and item.done.status == "ok" and item.cell.tool != FLOOR
+    }
+    return {
+        cell: judge_curve(
+            cell.workload.label,
+            cell.workload.batch_size,
+            losses,
+            [curve for other, curve in curves.items() if other != cell and replace(other, tool=cell.tool) == cell],
+        )
+        for cell, losses in curves.items()
+    }
 
 
 def run_session(planned: list[Planned], host: dict[str, Any], results: Path, view: View) -> Iterator[dict[str, Any]]:

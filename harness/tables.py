@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from frameworks import FLOOR, TOOLS
-from harness.audit import CURVE_TOLERANCE, LEVELS, PROVEN, curve_distance, describe_verdict, outside_published
+from harness.audit import LEVELS, PROVEN, describe_verdict, judge_curve
 from harness.records import ABSENT, Record
 
 COORDINATES = [
@@ -205,20 +205,16 @@ def tool_table(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
 
 
 def _sameness(row: Mapping[Hashable, Any], curves: dict[str, tuple[float, ...]], notes: Notes) -> str:
-    """Return the level a row reached, S4 where its loss curve is with the other tools', and a note where one is due."""
+    """Return the level a row reached, S4 where its loss curve is as it should be, and a note where one is due."""
     level = str(row["level"])
     if level not in PROVEN:
         return (level or "not proven") + notes.mark(row["verdict"])
     natural = notes.mark(row["verdict"]) if row["verdict"] else ""
-    outside = outside_published(row["model"], row["batch_size"], row["losses"])
-    if outside is not None:
-        return f"{level}{natural}{notes.mark(outside)}" if outside else f"S4{natural}"
-    distance = curve_distance(row["losses"], [curve for tool, curve in curves.items() if tool != row["tool"]])
-    if distance is None:
-        return level + natural
-    if distance <= CURVE_TOLERANCE:
+    others = [curve for tool, curve in curves.items() if tool != row["tool"]]
+    reached, why = judge_curve(row["model"], row["batch_size"], row["losses"], others)
+    if reached:
         return "S4" + natural
-    return f"{level}{natural}" + notes.mark(f"its losses are {distance:.0%} from the other tools' median")
+    return level + natural + (notes.mark(why) if reached is False else "")
 
 
 def device_table(cells: pd.DataFrame, devices: list[tuple[str, int]]) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def make_content(cell: Cell, epochs_s: list[float], *, error_rate: float = 0.01,
         gpu_pct=changes.pop("gpu_pct", None),
     )
     planned = Planned(cell=cell, key=key or cell.label, cores=2, done=None)
-    verdict = changes.pop("verdict", {"level": "S3", "reason": None, "findings": []})
+    verdict = changes.pop("verdict", {"level": "S3", "reason": None, "supported": True, "findings": []})
     content = make_record(planned, HOST, outcome, verdict, {"fingerprint": "d" * 64, "unverified": []})
     return content | {"finished_at": "2026-01-01T00:00:00+00:00"} | changes
 

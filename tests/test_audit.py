@@ -14,6 +14,7 @@ from harness.audit import (
     audit_cells,
     curve_distance,
     describe_verdict,
+    judge_curve,
     no_verdict,
     outside_published,
     proven_workload,
@@ -56,7 +57,7 @@ def test_a_proof_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPat
 
     def prove(self: Prover, workload: Any) -> dict[str, Any]:
         asked.append(workload.name)
-        return {"level": "S1", "reason": None, "findings": [FINDING]}
+        return {"level": "S1", "reason": None, "supported": True, "findings": [FINDING]}
 
     monkeypatch.setattr(Prover, "__enter__", lambda self: self)
     monkeypatch.setattr(Prover, "__exit__", lambda self, *error: None)
@@ -84,7 +85,7 @@ def test_a_proof_that_came_upon_an_exception_is_not_kept(home: Path, monkeypatch
 
     def prove(self: Prover, workload: Any) -> dict[str, Any]:
         asked.append(workload.name)
-        return {"level": "S1", "reason": None, "findings": [{**FINDING, "fault": True}]}
+        return {"level": "S1", "reason": None, "supported": True, "findings": [{**FINDING, "fault": True}]}
 
     monkeypatch.setattr(Prover, "__enter__", lambda self: self)
     monkeypatch.setattr(Prover, "__exit__", lambda self, *error: None)
@@ -144,14 +145,34 @@ def test_a_real_child_answers_line_by_line(home: Path) -> None:
 def test_a_verdict_in_words() -> None:
     passed = {**FINDING, "holds": True, "note": "its moving variance is biased"}
     assert describe_verdict(no_verdict("it hangs")) == "it hangs"
-    failed = {"level": "S1", "reason": None, "findings": [passed, FINDING]}
+    failed = {"level": "S1", "reason": None, "supported": True, "findings": [passed, FINDING]}
     assert describe_verdict(failed) == "S2 outputs (float32): off by 0.5 at conv2d_1"
     assert describe_verdict({**failed, "findings": [passed]}) == "its moving variance is biased"
-    ladder = render_ladder("jax · cpu · digits-cnn", failed)
+    ladder = render_ladder("jax · cpu · digits-cnn", failed, None)
     assert ladder[0] == "jax · cpu · digits-cnn: S1"
     assert ladder[1].endswith("worst 0.5 at conv2d_1, allowed 1e-05; its moving variance is biased")
     assert ladder[2].startswith("  BAD S2 float32 outputs")
-    assert render_ladder("x", no_verdict("it hangs")) == ["x: not proven (it hangs)"]
+    assert render_ladder("x", no_verdict("it hangs"), None) == ["x: not proven (it hangs)"]
+
+
+def test_the_ladder_ends_with_the_loss_curve() -> None:
+    proven = {**no_verdict(""), "level": "S3"}
+    assert render_ladder("x", proven, (True, "")) == ["x: S4", "  ok  S4 loss curve"]
+    assert render_ladder("x", proven, (False, "far off")) == ["x: S3", "  BAD S4 loss curve: far off"]
+    assert render_ladder("x", proven, None) == ["x: S3", "  --  S4 loss curve: there is no record of its training yet"]
+    assert render_ladder("x", {**proven, "level": "S2"}, (True, "")) == ["x: S2"]
+
+
+def test_a_curve_is_judged_by_what_is_published_or_by_the_others() -> None:
+    others = [[1.0, 0.5], [1.2, 0.4], [0.8, 0.6]]
+    assert judge_curve("mnist-cnn", 128, [0.3], others) == (True, "")
+    assert judge_curve("mnist-cnn", 128, [0.4], others)[0] is False
+    assert judge_curve("digits-cnn", 32, [1.1, 0.5], others) == (True, "")
+    assert judge_curve("digits-cnn", 32, [2.0, 1.0], others) == (
+        False,
+        "its losses are 100% from the other tools' median",
+    )
+    assert judge_curve("digits-cnn", 32, [1.0, 0.5], others[:1])[0] is None
 
 
 def test_a_proof_is_not_about_how_much_is_trained() -> None:

@@ -28,8 +28,16 @@ def records_of_every_kind() -> list[dict[str, Any]]:
         make_content(make_cell("torch", repeat=1), [3.0, 2.0], error_rate=0.0125),
         make_content(make_cell("torch", repeat=2), [9.0, 2.0], error_rate=0.02),
         make_content(make_cell("null"), [0.001, 0.001], error_rate=0.9),
-        make_content(make_cell("mxnet"), [8.0, 4.0], verdict={"level": "S3", "reason": None, "findings": [NATURAL]}),
-        make_content(make_cell("keras-torch"), [0.5, 0.5], verdict={"level": "S2", "reason": None, "findings": [OFF]}),
+        make_content(
+            make_cell("mxnet"),
+            [8.0, 4.0],
+            verdict={**no_verdict(""), "level": "S3", "findings": [NATURAL]},
+        ),
+        make_content(
+            make_cell("keras-torch"),
+            [0.5, 0.5],
+            verdict={**no_verdict(""), "level": "S2", "findings": [OFF]},
+        ),
         make_content(make_cell("keras-jax"), [0.5, 0.5], verdict=no_verdict("the proof's process ended")),
         make_content(make_cell("jax"), [1.0], status="crashed", reason="ended by SIGSEGV | core\ndumped <b>"),
         make_content(make_cell("tensorflow", device="gpu"), [3.0, 1.0], **on_gpu),
