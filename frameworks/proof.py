@@ -43,6 +43,9 @@ BATCH, PARTIAL = 8, 3
 SEED = 7
 DRAWS = 8
 """How many batches are looked at for one that no kink is near to."""
+DIRECTIONS = 8
+"""Along how many random directions gradients are compared, each of which moves its share of the weights; those of a
+direction that is off are looked at one by one."""
 
 TOLERANCES: dict[tuple[Precision, str], float] = {
     ("float32", "outputs"): 2e-5,
@@ -110,13 +113,10 @@ def prove(adapter: Adapter, workload: Workload) -> list[Finding]:
         if len(precisions) == 1:
             sizes = (BATCH, BATCH, PARTIAL)
         findings += _Comparison(adapter, workload, precision, sizes, weights, images, labels).findings()
-    for rate in sorted({layer.rate for layer in _layers(workload.network, Dropout) if layer.rate}):
-        findings += _guarded("S3", f"dropout {rate:g}", "float32", lambda rate=rate: prove_dropout(adapter, rate))
+    rates = sorted({node.layer.rate for node in workload.network.nodes if isinstance(node.layer, Dropout)} - {0.0})
+    if rates:
+        findings += _guarded("S3", "dropout", "float32", lambda: prove_dropout(adapter, rates))
     return findings
-
-
-def _layers(network: Network, kind: Any) -> list[Any]:
-    return [node.layer for node in network.nodes if isinstance(node.layer, kind)]
 
 
 def _guarded(
@@ -201,14 +201,22 @@ class _Comparison:
         shapes = {name: gradient.shape for name, gradient in got.items()}
         yield _same_shapes("S3", "gradients' shapes", shapes, weight_shapes(self._network), self._precision)
         stream = np.random.RandomState(SEED)
-        errors = {}
         # A weight without effect, such as a bias before a batch normalisation, has a gradient of rounding alone.
         overall = _root_mean_square(np.concatenate([gradient.ravel() for gradient in got.values()]))
+        directions = {}
         for name, gradient in got.items():
             direction = stream.standard_normal(gradient.shape)
-            along = slope(*batch, {name: direction})
-            typical = max(_root_mean_square(gradient), overall) * np.linalg.norm(direction)
-            errors[name] = abs(float(np.sum(gradient * direction)) - along) / float(typical)
+            directions[name] = direction / (max(_root_mean_square(gradient), overall) * np.linalg.norm(direction))
+
+        def error(names: list[str]) -> float:
+            along = slope(*batch, {name: directions[name] for name in names})
+            return abs(sum(float(np.sum(got[name] * directions[name])) for name in names) - along)
+
+        errors = {}
+        for names in (list(got)[first::DIRECTIONS] for first in range(min(DIRECTIONS, len(got)))):
+            together = {" + ".join(names): error(names)}
+            apart = next(iter(together.values())) > TOLERANCES[self._precision, "gradients"] and len(names) > 1
+            errors |= {name: error([name]) for name in names} if apart else together
         yield _worst("S3", "gradients", errors, self._precision, "gradients")
 
     def _updates(self) -> Iterator[Finding]:
@@ -394,16 +402,19 @@ DEVIATIONS = 5.0
 """How many standard deviations a sum of independent draws may be from its mean: one test in two million exceeds it."""
 
 
-def prove_dropout(adapter: Adapter, rate: float) -> Iterator[Finding]:
-    """Show that dropout drops at its rate, rescales what it keeps, and draws each value anew.
+def prove_dropout(adapter: Adapter, chosen: list[float]) -> Iterator[Finding]:
+    """Show that dropout drops at each of the rates, rescales what it keeps, and draws each value anew.
 
-    No two frameworks draw the same, so the draws are read off. Images of ones go through two dropouts, of `rate` and of
-    half of it, into a dense layer of zero weights: all classes are as likely, so with one sample a class, and one class
-    without, the gradient of weight (i, c) is that of the empty class less the value that sample c kept at place i, over
-    the number of samples. A tiny learning rate leaves the weights next to zero for all steps.
+    No two frameworks draw the same, so the draws are read off. Images of ones go through dropouts side by side, one of
+    each rate (and a single rate's half), into a dense layer of zero weights: all classes are as likely, so with one
+    sample a class, and one class without, the gradient of weight (i, c) is that of the empty class less the value that
+    sample c kept at place i, over the number of samples. A tiny learning rate leaves the weights next to zero for all
+    steps.
     """
-    rates = np.array([rate, rate / 2])[:, None, None, None]
-    workload = _dropout_probe(rate)
+    if len(chosen) == 1:
+        chosen = [chosen[0], chosen[0] / 2]
+    rates = np.array(chosen)[:, None, None, None]
+    workload = _dropout_probe(chosen)
     samples, shape = DROPOUT_SAMPLES, workload.network.input_shape
     images, labels = np.ones((samples, *shape), np.float32), np.arange(samples, dtype=np.int32)
     kernel = f"{workload.network.nodes[-1].name}/kernel"
@@ -415,17 +426,17 @@ def prove_dropout(adapter: Adapter, rate: float) -> Iterator[Finding]:
         model.train_batches(images, labels, np.arange(samples))
         after = model.weights()[kernel]
         gradient = (before - after).astype(np.float64) * samples / DROPOUT_RATE_OF_LEARNING
-        draws.append((gradient[:, -1:] - gradient[:, :-1]).T.reshape(samples, 2, *shape))
+        draws.append((gradient[:, -1:] - gradient[:, :-1]).T.reshape(samples, len(chosen), *shape))
         before = after
     kept = np.stack(draws) * (1 - rates)
     masks = kept > 0.5
     off = float(np.max(np.abs(kept - masks)))
-    what = f"dropout {rate:g}"
+    what = f"dropout {', '.join(f'{rate:g}' for rate in chosen)}"
     yield Finding(level="S3", what=f"{what}, scale", worst=off, where="", tolerance=1e-2, precision="float32")
     # Draws less their mean over their standard deviation: products of independent ones have mean 0 and variance 1.
     normal = (masks - (1 - rates)) / np.sqrt(rates * (1 - rates))
-    sums = {f"rate of layer {layer + 1}": normal[:, :, layer] for layer in range(2)}
-    sums["the two layers"] = normal[:, :, 0] * normal[:, :, 1]
+    sums = {f"rate of layer {layer + 1}": normal[:, :, layer] for layer in range(len(chosen))}
+    sums["neighbouring layers"] = normal[:, :, 1:] * normal[:, :, :-1]
     for lag in range(1, DROPOUT_STEPS // 2):
         sums[f"steps {lag} apart"] = normal[lag:] * normal[:-lag]
     for axis, name in ((1, "samples"), (3, "rows"), (4, "columns"), (5, "channels")):
@@ -443,10 +454,10 @@ def prove_dropout(adapter: Adapter, rate: float) -> Iterator[Finding]:
     )
 
 
-def _dropout_probe(rate: float) -> Workload:
+def _dropout_probe(rates: list[float]) -> Workload:
     shape, classes = (8, 8, 4), DROPOUT_SAMPLES + 1
     graph = Graph()
-    ways = [graph.chain(INPUT, Dropout(rate=share * rate), Flatten()) for share in (1.0, 0.5)]
+    ways = [graph.chain(INPUT, Dropout(rate=rate), Flatten()) for rate in rates]
     dense = Dense(units=classes, use_bias=False, kernel_initializer=GlorotUniform())
     graph.add(dense, graph.add(Concatenate(), *ways))
     data = DataSet(
