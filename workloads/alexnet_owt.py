@@ -18,9 +18,7 @@ from workloads.spec import (
 )
 
 BATCH_SIZE = 128
-conv = partial(
-    Conv2D, strides=(1, 1), padding="same", use_bias=True, kernel_initializer=TruncatedNormal(stddev=0.1)
-)
+conv = partial(Conv2D, strides=(1, 1), padding="same", use_bias=True, kernel_initializer=TruncatedNormal(stddev=0.1))
 POOL = MaxPool2D(pool_size=(3, 3), strides=(2, 2), padding="valid")
 RESPONSE_NORM = LocalResponseNorm(radius=2, bias=2.0, alpha=1e-4, beta=0.75)
 

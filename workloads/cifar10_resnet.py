@@ -10,7 +10,9 @@ NORM = BatchNorm(momentum=0.99, epsilon=1e-3, scale=True, center=True)
 def cifar10_resnet(
     *, depth: int = 10, epochs: int = 1, data: str = "cifar10", train_samples: int = CIFAR10.train_samples
 ) -> Workload:
-    """Three stages of `depth` residual blocks; the script's convolutions have biases, which the norms take out again."""
+    """Three stages of `depth` residual blocks. The convolutions have biases, which the norms take out again."""
+    if depth < 1:
+        raise ValueError(f"depth {depth}; accepted: 1 and more")
     graph = Graph()
     last = graph.chain(INPUT, *_conv_norm(64), ReLU())
     for filters in (64, 128, 256):

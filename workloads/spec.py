@@ -399,7 +399,9 @@ class Workload:
 
     `loss` is `"softmax-cross-entropy"` of logits (N, classes), averaged over the batch, or `"half-squared-sum"`, half
     the sum of the squares of the network's whole output over the whole batch, labels aside. Without an `optimizer` the
-    net is only run forward or differentiated. The training set is put in a new order for every epoch and the last partial batch is kept. A validation pass, if
+    net is only run forward or differentiated.
+
+    The training set is put in a new order for every epoch and the last partial batch is kept. A validation pass, if
     the data set has validation samples, follows each epoch and is part of the timed training.
     """
 

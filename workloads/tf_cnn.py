@@ -1,6 +1,7 @@
-"""What the nets of tf_cnn_benchmarks leave to its builder and its defaults (tensorflow/benchmarks 6c2ccb45, January 2019).
+"""What the nets of tf_cnn_benchmarks leave to its builder and its defaults (tensorflow/benchmarks 6c2ccb45).
 
-Kernels of convolutions have variance 1 / fan_in and the L2 term leaves batch normalisation out, as from October 2018 on.
+That is the code of January 2019: since October 2018 kernels of convolutions have variance 1 / fan_in, and the L2 term
+leaves batch normalisation out.
 """
 
 from functools import partial
