@@ -121,6 +121,7 @@ def _graph() -> Workload:
 
 def _separable() -> Workload:
     """A net of depthwise convolutions that ends in images: strides, uneven padding, a crop, and the other loss."""
+    depthwise = partial(DepthwiseConv2D, kernel_initializer=GlorotUniform())
     layers = (
         depthwise(kernel_size=(3, 3), strides=(2, 2), padding="same", use_bias=False),
         conv(filters=6, kernel_size=(1, 1), padding="same"),
@@ -142,7 +143,6 @@ def _separable() -> Workload:
     )
 
 
-depthwise = partial(DepthwiseConv2D, kernel_initializer=GlorotUniform())
 NETS = {**WORKLOADS, "uneven": _uneven(), "graph": _graph(), "separable": _separable()}
 
 
