@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from frameworks import base, torch_adapter
-from frameworks.base import Model, Precision
+from frameworks import torch_adapter
+from frameworks.base import Model, OutputsFirst, Precision
 from frameworks.proof import level_reached, prove
 from frameworks.torch_adapter import Norm, TorchAdapter, TorchModel
 from workloads import make_workload
@@ -234,6 +234,14 @@ def counted_step(self: torch.optim.SGD) -> None:
     STEP(self)
 
 
+def packed_lying(self: OutputsFirst, name: str, weight: np.ndarray) -> np.ndarray:
+    """Take depthwise kernels for (W, H, channels, 1)."""
+    return PACK(self, name, weight.swapaxes(0, 1) if name in self._depthwise else weight)
+
+
+PACK = OutputsFirst.pack
+
+
 def averaged_loss(self: TorchModel, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Divide the sum over the batch by its size."""
     return LOSS(self, images, labels) / len(labels)
@@ -279,7 +287,7 @@ MUTANTS = {
         workload=separable, change=each_layer(DepthwiseConv2D, symmetric)
     ),
     "depthwise kernels with height and width exchanged": Mutant(
-        workload=separable, patches=((base, "_DEPTHWISE", (2, 3, 1, 0)),)
+        workload=separable, patches=((OutputsFirst, "pack", packed_lying),)
     ),
     "crop at the other end": Mutant(
         workload=separable, change=each_layer(Crop2D, lambda x: replace(x, cropping=((0, 1), (0, 1))))
