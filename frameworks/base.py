@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from workloads.initial import Weights
 from workloads.shapes import padding_amounts
-from workloads.spec import INPUT, AveragePool2D, Conv2D, MaxPool2D, Network, Node, Pair, Shape, Workload
+from workloads.spec import (
+    INPUT,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    MaxPool2D,
+    Network,
+    Node,
+    Pair,
+    Shape,
+    Workload,
+)
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["float32", "float64"]
@@ -33,7 +44,10 @@ class Model(ABC):
 
     @abstractmethod
     def forward(self, images: Images) -> NDArray[Any]:
-        """Return the logits (N, classes) of (N, H, W, C) in inference mode, worked off in batches of the workload."""
+        """Return the last node's output for (N, H, W, C) in inference mode, worked off in batches of the workload.
+
+        These are logits (N, classes), or (N, H', W', C') where a net ends in images.
+        """
 
     @abstractmethod
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
@@ -43,14 +57,15 @@ class Model(ABC):
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         """Return the loss of one batch in training mode and its gradient by name of trainable weight, changing nothing.
 
-        The loss is the mean over the batch plus the L2 term.
+        The loss is the workload's, with the L2 term.
         """
 
     @abstractmethod
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         """Train once on `images[order]` in consecutive batches, the last one partial, and return the mean loss.
 
-        The mean is over samples; each sample's loss is its batch's (with the L2 term) before the update.
+        The mean is over samples; each sample's loss is its batch's (with the L2 term) before the update. Of a workload
+        without optimiser it is never asked.
         """
 
     @abstractmethod
@@ -89,16 +104,45 @@ class Adapter(ABC):
         """Make the workload's net from canonical `weights` (moving statistics too); `seed` is for dropout alone."""
 
 
-def symmetric_padding(layer: Conv2D | MaxPool2D | AveragePool2D, before: Shape) -> Pair | None:
+Window = Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D
+
+
+def symmetric_padding(layer: Window, before: Shape) -> Pair | None:
     """Return the rows and columns that a layer pads alike on both sides, or None where something must pad before it.
 
     For frameworks whose windows know no other padding, and whose pools know no more than half a window.
     """
-    window = layer.kernel_size if isinstance(layer, Conv2D) else layer.pool_size
+    convolves = isinstance(layer, Conv2D | DepthwiseConv2D)
+    window = layer.kernel_size if convolves else layer.pool_size
     amounts = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
     (top, bottom), (left, right) = amounts
-    within = isinstance(layer, Conv2D) or (2 * top <= window[0] and 2 * left <= window[1])
+    within = convolves or (2 * top <= window[0] and 2 * left <= window[1])
     return (top, left) if top == bottom and left == right and within else None
+
+
+_OUTPUTS_FIRST = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+_CANONICAL = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+_DEPTHWISE = (2, 3, 0, 1)
+"""Axes there, back, and either way for a depthwise kernel."""
+
+
+class OutputsFirst:
+    """The layout of weights in PyTorch and MXNet, and the way there and back.
+
+    Kernels of convolutions are (out, in, H, W), depthwise ones (channels, 1, H, W), dense ones (out, in).
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._depthwise = {f"{node.name}/kernel" for node in network.nodes if isinstance(node.layer, DepthwiseConv2D)}
+
+    def pack(self, name: str, weight: NDArray[Any]) -> NDArray[Any]:
+        """Return the view of a canonical weight in this layout."""
+        return weight.transpose(_DEPTHWISE if name in self._depthwise else _OUTPUTS_FIRST[weight.ndim])
+
+    def unpack(self, name: str, weight: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy in the canonical layout."""
+        axes = _DEPTHWISE if name in self._depthwise else _CANONICAL[weight.ndim]
+        return np.array(weight.transpose(axes), order="C")
 
 
 def rounded(constant: float, precision: Precision) -> float:

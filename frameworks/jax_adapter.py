@@ -23,7 +23,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
@@ -92,7 +94,7 @@ class Net:
         self._shapes = output_shapes(network)
 
     def infer(self, weights: Arrays, moving: Arrays, x: jax.Array, outputs: Arrays | None = None) -> jax.Array:
-        """Return the logits (N, classes) of (N, H, W, C), and put every node's output into `outputs` if given."""
+        """Return the output for (N, H, W, C), and put every node's into `outputs` if given."""
 
         weights_of = by_node(weights | moving)
 
@@ -140,6 +142,14 @@ class Net:
                 layouts = ("NHWC", "HWIO", "NHWC")
                 x = lax.conv_general_dilated(x, own["kernel"], strides, amounts, dimension_numbers=layouts)
                 return x + own["bias"] if node.layer.use_bias else x
+            case DepthwiseConv2D(kernel_size=window, strides=strides, padding=padding):
+                amounts = padding_amounts((before[0], before[1]), window, strides, padding)
+                layouts = ("NHWC", "HWOI", "NHWC")
+                channels = before[-1]
+                x = lax.conv_general_dilated(
+                    x, own["kernel"], strides, amounts, dimension_numbers=layouts, feature_group_count=channels
+                )
+                return x + own["bias"] if node.layer.use_bias else x
             case Dense():
                 x = x @ own["kernel"]
                 return x + own["bias"] if node.layer.use_bias else x
@@ -155,6 +165,8 @@ class Net:
                 return jax.nn.relu(x)
             case Flatten():
                 return x.reshape(len(x), -1)
+            case Crop2D(cropping=((top, bottom), (left, right))):
+                return x[:, top : before[0] - bottom, left : before[1] - right]
             case Add():
                 return sum(inputs[1:], start=x)
             case Concatenate():
@@ -162,8 +174,10 @@ class Net:
         raise TypeError(f"JAX has no translation of {node}")
 
 
-def _optimizer(spec: SGD | Adam) -> optax.GradientTransformation:
+def _optimizer(spec: SGD | Adam | None) -> optax.GradientTransformation:
     match spec:
+        case None:
+            return optax.identity()
         case SGD(learning_rate=rate, momentum=momentum, decay=decay, nesterov=nesterov):
             # The rate comes before the momentum, as it belongs inside the velocity.
             return optax.chain(
@@ -226,7 +240,11 @@ class JaxModel(Model):
             weights: Arrays, moving: Arrays, images: jax.Array, labels: jax.Array, key: jax.Array
         ) -> tuple[jax.Array, Arrays]:
             logits, moved = net.train(weights, moving, images, key)
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            match workload.loss:
+                case "softmax-cross-entropy":
+                    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+                case "half-squared-sum":
+                    loss = 0.5 * (logits**2).sum()
             if l2:
                 loss += 0.5 * l2.rate * sum((weight**2).sum() for name, weight in weights.items() if l2.covers(name))
             return loss, moved

@@ -21,7 +21,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
@@ -89,6 +91,26 @@ class ResponseNorm(keras.layers.Layer):
         return x / (self._layer.bias + self._layer.alpha * sums) ** self._layer.beta
 
 
+class HalfSquaredSum(keras.losses.Loss):
+    """Half the sum of the squares of a net's whole output, labels aside."""
+
+    def __init__(self) -> None:
+        super().__init__(reduction=None)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of the whole batch."""
+        return 0.5 * keras.ops.sum(keras.ops.square(y_pred))
+
+
+def _loss(kind: str) -> keras.losses.Loss:
+    match kind:
+        case "softmax-cross-entropy":
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        case "half-squared-sum":
+            return HalfSquaredSum()
+    raise TypeError(f"Keras has no translation of {kind}")
+
+
 def _window_padding(
     kind: type[keras.layers.Layer], name: str, padding: Padding
 ) -> tuple[str, list[keras.layers.Layer]]:
@@ -110,6 +132,16 @@ def _layers(layer: Layer, name: str, l2: L2 | None, before: Shape) -> list[keras
             padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, layer.padding)
             settings = {"use_bias": bias, "kernel_initializer": "zeros", **_regularizers(l2, ("kernel", "bias"))}
             return [*pad, keras.layers.Conv2D(layer.filters, window, strides, padding, name=name, **settings)]
+        case DepthwiseConv2D(kernel_size=window, strides=strides, use_bias=bias):
+            padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, layer.padding)
+            regularizers = _regularizers(l2, ("kernel", "bias"))
+            settings = {
+                "use_bias": bias,
+                "depthwise_initializer": "zeros",
+                "depthwise_regularizer": regularizers.get("kernel_regularizer"),
+                "bias_regularizer": regularizers.get("bias_regularizer"),
+            }
+            return [*pad, keras.layers.DepthwiseConv2D(window, strides, padding, name=name, **settings)]
         case MaxPool2D(pool_size=window, strides=strides):
             padding, pad = _window_padding(InfinityPadding2D, name, layer.padding)
             return [*pad, keras.layers.MaxPooling2D(window, strides, padding, name=name)]
@@ -131,6 +163,8 @@ def _layers(layer: Layer, name: str, l2: L2 | None, before: Shape) -> list[keras
             return [keras.layers.Dropout(rate, name=name)]
         case Flatten():
             return [keras.layers.Flatten(name=name)]
+        case Crop2D(cropping=cropping):
+            return [keras.layers.Cropping2D(cropping, name=name)]
         case Add():
             return [keras.layers.Add(name=name)]
         case Concatenate():
@@ -167,9 +201,11 @@ def _functional(workload: Workload) -> tuple[keras.Model, dict[str, Any]]:
     return keras.Model(images, work_off(schedule(workload.network), images, apply, outputs)), outputs
 
 
-def _optimizer(spec: SGD | Adam) -> keras.optimizers.Optimizer:
+def _optimizer(spec: SGD | Adam | None) -> keras.optimizers.Optimizer | None:
     """Keras' own formulas are the spec's: the rate inside the velocity, epsilon outside the bias correction."""
     match spec:
+        case None:
+            return None
         case SGD(learning_rate=rate, momentum=momentum, decay=decay, nesterov=nesterov):
             schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
             return keras.optimizers.SGD(schedule, momentum=momentum, nesterov=nesterov)
@@ -308,7 +344,8 @@ class JaxBackend(Backend):
         return jax.jit(jax.value_and_grad(value))([variable.value for variable in net.trainable_variables], others)
 
     def synchronize(self, net: keras.Model) -> None:
-        jax.block_until_ready([variable.value for variable in (*net.variables, *net.optimizer.variables)])
+        slots = net.optimizer.variables if net.optimizer else []
+        jax.block_until_ready([variable.value for variable in (*net.variables, *slots)])
 
     def peak_memory_bytes(self) -> int | None:
         return jax_device.peak_memory_bytes(self._device)
@@ -332,6 +369,16 @@ class KerasAdapter(Adapter):
         keras.config.set_image_data_format("channels_last")
         self._backend = BACKENDS[backend](device, cores)
 
+    def supports(self, workload: Workload, precision: Precision) -> str | None:
+        """Return what the backend cannot do."""
+        for node in workload.network.nodes:
+            match node.layer:
+                case DepthwiseConv2D(strides=(down, across)) if (
+                    down != across and keras.config.backend() == "tensorflow"
+                ):
+                    return "tf.nn.depthwise_conv2d has one stride for both directions"
+        return None
+
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the layers and assign the weights to their variables."""
         return KerasModel(workload, weights, seed, self._backend)
@@ -350,7 +397,7 @@ class KerasModel(Model):
         self._variables = {name: variables[name] for name in weights}
         for name, variable in self._variables.items():
             variable.assign(weights[name])
-        self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self._loss = _loss(workload.loss)
         # "auto" is what Keras' users get: XLA on JAX and on TensorFlow with a GPU, none on TensorFlow's CPU or torch.
         self._net.compile(_optimizer(workload.optimizer), self._loss, run_eagerly=False, jit_compile="auto")
 

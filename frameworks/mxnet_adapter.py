@@ -15,6 +15,7 @@ from frameworks.base import (
     Images,
     Labels,
     Model,
+    OutputsFirst,
     Precision,
     batches,
     check_names,
@@ -35,7 +36,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
@@ -66,7 +69,7 @@ class Pad(nn.HybridBlock):
         return F.pad(x, mode="constant", **self._settings)
 
 
-class Loss(nn.HybridBlock):
+class CrossEntropy(nn.HybridBlock):
     """The loss of each sample, (N,), so that net and loss are one graph."""
 
     def __init__(self, net: nn.HybridBlock) -> None:
@@ -75,6 +78,20 @@ class Loss(nn.HybridBlock):
 
     def hybrid_forward(self, F: Any, images: Any, labels: Any) -> Any:  # noqa: N803
         return -F.pick(F.log_softmax(self.net(images), axis=-1), labels, axis=-1)
+
+
+class HalfSquaredSum(nn.HybridBlock):
+    """The loss of the whole batch, given for each sample, (N,): like that of `CrossEntropy`, its mean is the loss."""
+
+    def __init__(self, net: nn.HybridBlock) -> None:
+        super().__init__()
+        self.net = net
+
+    def hybrid_forward(self, F: Any, images: Any, labels: Any) -> Any:  # noqa: N803
+        return F.broadcast_like(0.5 * F.sum(F.square(self.net(images))), labels)
+
+
+_LOSSES = {"softmax-cross-entropy": CrossEntropy, "half-squared-sum": HalfSquaredSum}
 
 
 class Rescale(nn.HybridBlock):
@@ -87,6 +104,19 @@ class Rescale(nn.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, factors: Any) -> Any:  # noqa: N803
         return F.broadcast_mul(x, factors)
+
+
+class Crop(nn.HybridBlock):
+    """(N, C, H, W) without its outermost rows and columns."""
+
+    def __init__(self, layer: Crop2D, before: Shape) -> None:
+        super().__init__()
+        (top, bottom), (left, right) = layer.cropping
+        ends = (None, None, before[0] - bottom, before[1] - right)
+        self._settings = {"begin": (None, None, top, left), "end": ends}
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+        return F.slice(x, **self._settings)
 
 
 class GlobalAverage(nn.HybridBlock):
@@ -136,6 +166,10 @@ def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:
             padding, pad = _padded(layer, window, before, 0.0)
             size = {"kernel_size": window, "strides": strides, "padding": padding}
             return [*pad, nn.Conv2D(layer.filters, in_channels=before[-1], use_bias=layer.use_bias, **size)]
+        case DepthwiseConv2D(kernel_size=window, strides=strides, use_bias=bias):
+            padding, pad = _padded(layer, window, before, 0.0)
+            size = {"kernel_size": window, "strides": strides, "padding": padding, "groups": before[-1]}
+            return [*pad, nn.Conv2D(before[-1], in_channels=before[-1], use_bias=bias, **size)]
         case MaxPool2D(pool_size=window, strides=strides):
             padding, pad = _padded(layer, window, before, -np.inf)
             return [*pad, nn.MaxPool2D(window, strides, padding, ceil_mode=False)]
@@ -161,6 +195,8 @@ def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:
             return [nn.Dropout(layer.rate)]
         case Flatten():
             return [nn.Flatten()]
+        case Crop2D():
+            return [Crop(layer, before)]
         case Add():
             return [Sum()]
         case Concatenate():
@@ -195,7 +231,7 @@ class Net(nn.HybridBlock):
         return self.run(F, images)
 
     def run(self, F: Any, images: Any, outputs: dict[str, Any] | None = None) -> Any:  # noqa: N803
-        """Return the logits, and put every node's output into `outputs` if that is given."""
+        """Return the last node's output, and put every node's into `outputs` if that is given."""
 
         def apply(node: Node, *inputs: Any) -> Any:
             flattens = isinstance(node.layer, Flatten)
@@ -242,10 +278,6 @@ def _optimizer(spec: SGD | Adam, l2: L2 | None) -> mx.optimizer.Optimizer:
             return mx.optimizer.Adam(learning_rate=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, wd=decay)
 
 
-_TO_MXNET = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-_TO_CANONICAL = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
-
-
 class MXNetAdapter(Adapter):
     """The threads are those of OMP_NUM_THREADS, which MXNet reads when it is loaded: it has no call for them."""
 
@@ -272,14 +304,16 @@ class MXNetModel(Model):
         self._net.initialize(mx.init.Zero(), ctx=mx.cpu())
         self._parameters = self._net.canonical
         check_names(self._parameters, weights)
+        self._layout = OutputsFirst(workload.network)
         for name, parameter in self._parameters.items():
-            parameter.set_data(nd.array(weights[name].transpose(_TO_MXNET[weights[name].ndim]), dtype=np.float32))
+            parameter.set_data(nd.array(self._layout.pack(name, weights[name]), dtype=np.float32))
             parameter.wd_mult = float(self._is_decayed(name))
-        self._loss = Loss(self._net)
+        self._loss = _LOSSES[workload.loss](self._net)
         self._loss.hybridize(static_alloc=True, static_shape=True)
         self._trainable = {name: self._parameters[name] for name in weight_shapes(workload.network)}
-        self._optimizer = _optimizer(self._spec, self._l2)
-        self._trainer = gluon.Trainer(list(self._trainable.values()), self._optimizer, kvstore=None)
+        if self._spec:
+            self._optimizer = _optimizer(self._spec, self._l2)
+            self._trainer = gluon.Trainer(list(self._trainable.values()), self._optimizer, kvstore=None)
         self._updates = 0
 
     def _is_decayed(self, name: str) -> bool:
@@ -301,13 +335,12 @@ class MXNetModel(Model):
     def forward(self, images: Images) -> NDArray[np.float32]:
         starts = range(0, len(images), self._batch_size)
         inputs = (nd.array(images[start : start + self._batch_size], dtype=np.float32) for start in starts)
-        return np.concatenate([self._net(batch).asnumpy() for batch in inputs])
+        return np.concatenate([_canonical_output(self._net(batch)) for batch in inputs])
 
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
         outputs: dict[str, nd.NDArray] = {}
         self._net.run(nd, nd.array(images, dtype=np.float32), outputs)
-        arrays = {name: output.asnumpy() for name, output in outputs.items()}
-        return {name: array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for name, array in arrays.items()}
+        return {name: _canonical_output(output) for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         moving = {name: x.data().copy() for name, x in self._parameters.items() if name not in self._trainable}
@@ -341,13 +374,15 @@ class MXNetModel(Model):
         return self._canonical({name: parameter.data() for name, parameter in self._parameters.items()})
 
     def _canonical(self, arrays: dict[str, nd.NDArray]) -> Weights:
-        return {
-            name: np.ascontiguousarray(array.asnumpy().transpose(_TO_CANONICAL[array.ndim]))
-            for name, array in arrays.items()
-        }
+        return {name: self._layout.unpack(name, array.asnumpy()) for name, array in arrays.items()}
 
     def synchronize(self) -> None:
         nd.waitall()
 
     def peak_memory_bytes(self) -> int | None:
         return None
+
+
+def _canonical_output(output: nd.NDArray) -> NDArray[np.float32]:
+    array = output.asnumpy()
+    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array

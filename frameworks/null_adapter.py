@@ -23,16 +23,17 @@ class NullAdapter(Adapter):
 
 
 class NullModel(Model):
-    """Gives every class the same logit, so the loss is the logarithm of the number of classes."""
+    """Gives every class the same logit, so the cross-entropy is the logarithm of the number of classes."""
 
     def __init__(self, workload: Workload, weights: Weights) -> None:
         self._classes = workload.data.classes
         self._shapes = output_shapes(workload.network)
+        self._output_shape = self._shapes[workload.network.nodes[-1].name]
         self._trainable = weight_shapes(workload.network)
         self._weights = {name: weight.copy() for name, weight in weights.items()}
 
     def forward(self, images: Images) -> NDArray[np.float32]:
-        return np.zeros((len(images), self._classes), np.float32)
+        return np.zeros((len(images), *self._output_shape), np.float32)
 
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
         return {

@@ -160,11 +160,10 @@ class _Comparison:
         yield from parameters
         if not all(finding.holds for finding in parameters):
             return
-        for level, what, compare in (
-            ("S2", "outputs", self._outputs),
-            ("S3", "gradients", self._gradients),
-            ("S3", "weights after updates", self._updates),
-        ):
+        comparisons = [("S2", "outputs", self._outputs), ("S3", "gradients", self._gradients)]
+        if self._workload.optimizer:
+            comparisons.append(("S3", "weights after updates", self._updates))
+        for level, what, compare in comparisons:
             yield from _guarded(level, what, self._precision, compare)
 
     def _parameters(self) -> Iterator[Finding]:

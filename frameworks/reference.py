@@ -23,7 +23,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
@@ -41,7 +43,7 @@ COMPLEX_STEP = 1e-30
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One pass through a network: every node's output (N, …) by name, the logits, and the batch's moments.
+    """One pass through a network: every node's output (N, …) by name, the last one's, and the batch's moments.
 
     `moments` has (mean, biased variance, number of values) for each batch normalisation by name; it is empty in
     inference.
@@ -81,6 +83,11 @@ def apply(layer: Any, weights: Mapping[str, Array], *inputs: Array) -> Array:
         case Conv2D():
             windows = _windows(x, layer.kernel_size, layer.strides, layer.padding, 0.0)
             return np.einsum("nhwcij,ijcf->nhwf", windows, weights["kernel"], optimize=True) + weights.get("bias", 0.0)
+        case DepthwiseConv2D():
+            # Howard et al. 2017, section 3.1: channel c of the output is the window of channel c times its own kernel.
+            windows = _windows(x, layer.kernel_size, layer.strides, layer.padding, 0.0)
+            kernel = weights["kernel"][..., 0]
+            return np.einsum("nhwcij,ijc->nhwc", windows, kernel, optimize=True) + weights.get("bias", 0.0)
         case Dense():
             return x @ weights["kernel"] + weights.get("bias", 0.0)
         case MaxPool2D():
@@ -107,6 +114,8 @@ def apply(layer: Any, weights: Mapping[str, Array], *inputs: Array) -> Array:
             return np.where(x.real > 0, x, 0)
         case Flatten():
             return x.reshape(len(x), -1)
+        case Crop2D(cropping=((top, bottom), (left, right))):
+            return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
         case Add():
             return sum(inputs[1:], start=x)
         case Concatenate():
@@ -136,7 +145,7 @@ def _windows(x: Array, window: Any, strides: Any, padding: Any, value: float) ->
 
 
 def forward(network: Network, weights: Mapping[str, Array], images: NDArray[Any]) -> Array:
-    """Return the logits (N, classes) of images (N, H, W, C) in inference mode."""
+    """Return the last node's output for images (N, H, W, C) in inference mode."""
     return run(network, weights, images, training=False).logits
 
 
@@ -148,13 +157,17 @@ def softmax_cross_entropy(logits: Array, labels: NDArray[Any]) -> Any:
 
 
 def objective(workload: Workload, weights: Mapping[str, Array], images: NDArray[Any], labels: NDArray[Any]) -> Any:
-    """Return what a training step makes smaller: cross-entropy of the batch in training mode, plus the L2 term."""
+    """Return what a training step makes smaller: the loss of the batch in training mode, plus the L2 term."""
     return total_loss(workload, weights, run(workload.network, weights, images, training=True).logits, labels)
 
 
 def total_loss(workload: Workload, weights: Mapping[str, Array], logits: Array, labels: NDArray[Any]) -> Any:
-    """Return the cross-entropy of logits that are worked out already, plus the L2 term."""
-    loss = softmax_cross_entropy(logits, labels)
+    """Return the loss of an output that is worked out already, such as logits, plus the L2 term."""
+    match workload.loss:
+        case "softmax-cross-entropy":
+            loss = softmax_cross_entropy(logits, labels)
+        case "half-squared-sum":
+            loss = 0.5 * (logits**2).sum().item()
     if workload.l2 is not None:
         covered = [_exact(weight) for name, weight in weights.items() if workload.l2.covers(name)]
         loss += workload.l2.rate * sum(0.5 * (weight**2).sum() for weight in covered)

@@ -19,7 +19,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
@@ -87,6 +89,10 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
             x, padding = _window_padding(x, padding, 0.0)
             x = tf.nn.conv2d(x, own["kernel"], strides, padding)
             return tf.nn.bias_add(x, own["bias"]) if use_bias else x
+        case DepthwiseConv2D(strides=strides, padding=padding, use_bias=use_bias):
+            x, padding = _window_padding(x, padding, 0.0)
+            x = tf.nn.depthwise_conv2d(x, own["kernel"], (1, *strides, 1), padding)
+            return tf.nn.bias_add(x, own["bias"]) if use_bias else x
         case MaxPool2D(pool_size=window, strides=strides, padding=padding):
             x, padding = _window_padding(x, padding, -math.inf)
             return tf.nn.max_pool2d(x, window, strides, padding)
@@ -103,6 +109,8 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
             return tf.nn.relu(x)
         case Flatten():
             return tf.reshape(x, (-1, math.prod(x.shape[1:])))
+        case Crop2D(cropping=((top, bottom), (left, right))):
+            return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
         case Add():
             return tf.add_n(inputs)
         case Concatenate():
@@ -121,8 +129,13 @@ class TensorFlowAdapter(Adapter):
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return what has no kernel."""
-        normalises = any(isinstance(node.layer, LocalResponseNorm) for node in workload.network.nodes)
-        return "tf.nn.lrn has no float64 kernel" if normalises and precision == "float64" else None
+        for node in workload.network.nodes:
+            match node.layer:
+                case LocalResponseNorm() if precision == "float64":
+                    return "tf.nn.lrn has no float64 kernel"
+                case DepthwiseConv2D(strides=(down, across)) if down != across:
+                    return "tf.nn.depthwise_conv2d has one stride for both directions"
+        return None
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Put the weights into variables; functions are traced when they are first called."""
@@ -145,14 +158,15 @@ class TensorFlowModel(Model):
         self._seed = seed
         self._precision = precision
         self._batch_size = workload.batch_size
-        self._l2 = workload.l2
+        self._loss_kind, self._l2 = workload.loss, workload.l2
         self._steps = schedule(workload.network)
         self._dropouts = [node.name for node in workload.network.nodes if isinstance(node.layer, Dropout)]
         with tf.device(device):
             variables = {name: tf.Variable(weight.astype(precision)) for name, weight in weights.items()}
             self._weights = {name: variables.pop(name) for name in weight_shapes(workload.network)}
             self._moving = variables
-            self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()), precision)
+            if workload.optimizer:
+                self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()), precision)
         self._updates = 0
         self._host_tensors = HostTensors()
 
@@ -211,7 +225,11 @@ class TensorFlowModel(Model):
     ) -> tuple[tf.Tensor, list[tf.Tensor], Tensors]:
         with tf.GradientTape() as tape:
             logits, statistics = self._train_logits(images, seeds)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            match self._loss_kind:
+                case "softmax-cross-entropy":
+                    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+                case "half-squared-sum":
+                    loss = tf.nn.l2_loss(logits)
             if self._l2:
                 covered = [weight for name, weight in self._weights.items() if self._l2.covers(name)]
                 loss += self._l2.rate * tf.add_n([tf.nn.l2_loss(weight) for weight in covered])

@@ -13,6 +13,7 @@ from frameworks.base import (
     Images,
     Labels,
     Model,
+    OutputsFirst,
     Precision,
     check_names,
     schedule,
@@ -30,7 +31,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
@@ -53,6 +56,18 @@ class FlattenChannelsLast(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class Crop(nn.Module):
+    """(N, C, H, W) without its outermost rows and columns."""
+
+    def __init__(self, layer: Crop2D, before: Shape) -> None:
+        super().__init__()
+        (top, bottom), (left, right) = layer.cropping
+        self._rows, self._columns = slice(top, before[0] - bottom), slice(left, before[1] - right)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :, self._rows, self._columns]
 
 
 class GlobalAverage(nn.Module):
@@ -120,6 +135,11 @@ def _modules(layer: Layer, before: Shape) -> list[nn.Module]:
             padding, pad = _padded(layer, window, before, 0.0)
             conv = nn.Conv2d(before[-1], layer.filters, window, layer.strides, padding, bias=layer.use_bias)
             return [*pad, conv.to(memory_format=torch.channels_last)]
+        case DepthwiseConv2D(kernel_size=window, use_bias=bias):
+            padding, pad = _padded(layer, window, before, 0.0)
+            channels = before[-1]
+            conv = nn.Conv2d(channels, channels, window, layer.strides, padding, groups=channels, bias=bias)
+            return [*pad, conv.to(memory_format=torch.channels_last)]
         case MaxPool2D(pool_size=window):
             padding, pad = _padded(layer, window, before, -torch.inf)
             return [*pad, nn.MaxPool2d(window, layer.strides, padding)]
@@ -145,6 +165,8 @@ def _modules(layer: Layer, before: Shape) -> list[nn.Module]:
             return [nn.Dropout(layer.rate)]
         case Flatten():
             return [FlattenChannelsLast()]
+        case Crop2D():
+            return [Crop(layer, before)]
         case Add():
             return [Sum()]
         case Concatenate():
@@ -168,7 +190,7 @@ class Net(nn.Module):
             self.nodes[node.name] = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
     def forward(self, images: torch.Tensor, outputs: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
-        """Return the logits of (N, C, H, W), and put every node's output into `outputs` if that is given."""
+        """Return the output for (N, C, H, W), and put every node's into `outputs` if that is given."""
         return work_off(self._steps, images, self._node, outputs)
 
     def _node(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
@@ -184,10 +206,6 @@ class Net(nn.Module):
                     if name in kinds:
                         found[f"{node}/{kinds[name]}"] = tensor
         return found
-
-
-_TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-_TO_CANONICAL = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
 
 class TorchAdapter(Adapter):
@@ -222,20 +240,27 @@ class TorchModel(Model):
         self._device, self._dtype = device, dtype
         self._batch_size = workload.batch_size
         self._net = net = Net(workload.network).to(device, dtype)
+        self._layout = OutputsFirst(workload.network)
         tensors = net.canonical_tensors()
         check_names(tensors, weights)
         with torch.no_grad():
             for name, tensor in tensors.items():
-                tensor.copy_(torch.from_numpy(weights[name].transpose(_TO_TORCH[weights[name].ndim])))
+                tensor.copy_(torch.from_numpy(self._layout.pack(name, weights[name])))
         self._parameters = {name: tensors[name] for name in weight_shapes(workload.network)}
-        self._optimizer = Optimizer(workload.optimizer, list(self._parameters.values()))
-        self._l2 = workload.l2
+        if workload.optimizer:
+            self._optimizer = Optimizer(workload.optimizer, list(self._parameters.values()))
+        self._loss_kind, self._l2 = workload.loss, workload.l2
         self._decayed = [x for name, x in self._parameters.items() if workload.l2 and workload.l2.covers(name)]
         # The loss stays out of it: compiled with the net, a small net's epoch took an eighth longer on CPU.
         self._logits = torch.compile(net, dynamic=False, fullgraph=True) if compiled else net
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = nn.functional.cross_entropy(self._logits(images), labels)
+        logits = self._logits(images)
+        match self._loss_kind:
+            case "softmax-cross-entropy":
+                loss = nn.functional.cross_entropy(logits, labels)
+            case "half-squared-sum":
+                loss = 0.5 * logits.square().sum()
         if self._l2:
             loss = loss + 0.5 * self._l2.rate * sum(parameter.square().sum() for parameter in self._decayed)
         return loss
@@ -247,17 +272,14 @@ class TorchModel(Model):
         self._net.eval()
         with torch.inference_mode():
             logits = [self._logits(self._images(batch)) for batch in torch.from_numpy(images).split(self._batch_size)]
-            return torch.cat(logits).cpu().numpy()
+            return _canonical_output(torch.cat(logits))
 
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
         self._net.eval()
         outputs: dict[str, torch.Tensor] = {}
         with torch.inference_mode():
             self._net(self._images(torch.from_numpy(images)), outputs)
-        return {
-            name: (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).cpu().numpy()
-            for name, output in outputs.items()
-        }
+        return {name: _canonical_output(output) for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         self._net.train()
@@ -282,16 +304,17 @@ class TorchModel(Model):
         return self._canonical(self._net.canonical_tensors())
 
     def _canonical(self, tensors: dict[str, Any]) -> Weights:
-        return {
-            name: np.array(tensor.detach().cpu().numpy().transpose(_TO_CANONICAL[tensor.ndim]), order="C")
-            for name, tensor in tensors.items()
-        }
+        return {name: self._layout.unpack(name, tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
 
     def synchronize(self) -> None:
         synchronize(self._device)
 
     def peak_memory_bytes(self) -> int | None:
         return peak_memory_bytes(self._device)
+
+
+def _canonical_output(output: torch.Tensor) -> NDArray[Any]:
+    return (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).cpu().numpy()
 
 
 class Optimizer:

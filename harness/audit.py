@@ -56,7 +56,13 @@ FEWEST_OTHERS = 2
 def proven_workload(workload: Workload) -> Workload:
     """Return what a proof is about: net, loss and optimiser, and not on what and how much it is trained."""
     data = replace(
-        workload.data, source="synthetic", scaling="none", train_samples=1, validation_samples=0, test_samples=1
+        workload.data,
+        source="synthetic",
+        scaling="none",
+        train_samples=1,
+        validation_samples=0,
+        test_samples=1,
+        noise=None,
     )
     return replace(workload, name="proof", parameters=(), data=data, batch_size=1, epochs=1)
 

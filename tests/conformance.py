@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
+    DepthwiseConv2D,
     Flatten,
     GlobalAveragePool2D,
     GlorotUniform,
@@ -60,6 +63,7 @@ WORKLOADS = {
     "mnist-cnn": make_workload("mnist-cnn", {"data": "synthetic"}),
     "mnist-mlp": make_workload("mnist-mlp", {"data": "synthetic", "units": 64}),
     "cifar10-cnn": make_workload("cifar10-cnn", {"data": "synthetic"}),
+    "alexnet-owt": make_workload("alexnet-owt", {"image_size": 67}),
 }
 
 
@@ -115,7 +119,31 @@ def _graph() -> Workload:
     )
 
 
-NETS = {**WORKLOADS, "uneven": _uneven(), "graph": _graph()}
+def _separable() -> Workload:
+    """A net of depthwise convolutions that ends in images: strides, uneven padding, a crop, and the other loss."""
+    depthwise = partial(DepthwiseConv2D, kernel_initializer=GlorotUniform())
+    layers = (
+        depthwise(kernel_size=(3, 3), strides=(2, 2), padding="same", use_bias=False),
+        conv(filters=6, kernel_size=(1, 1), padding="same"),
+        ReLU(),
+        Crop2D(cropping=((1, 0), (2, 1))),
+        depthwise(kernel_size=(2, 3), strides=(1, 1), padding=((1, 0), (0, 2)), use_bias=True),
+        BatchNorm(momentum=0.9, epsilon=1e-3, scale=False, center=True),
+        ReLU(),
+        depthwise(kernel_size=(5, 5), strides=(2, 2), padding="same", use_bias=True),
+        conv(filters=4, kernel_size=(1, 1), padding="same"),
+    )
+    cifar10 = WORKLOADS["cifar10-cnn"]
+    return replace(
+        cifar10,
+        name="separable",
+        network=sequential(cifar10.data.image_shape, layers),
+        loss="half-squared-sum",
+        l2=L2(rate=1e-3, kinds=("kernel", "bias")),
+    )
+
+
+NETS = {**WORKLOADS, "uneven": _uneven(), "graph": _graph(), "separable": _separable()}
 
 
 def draw_batch(workload: Workload, samples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from frameworks import torch_adapter
-from frameworks.base import Model, Precision
+from frameworks.base import Model, OutputsFirst, Precision
 from frameworks.proof import level_reached, prove
 from frameworks.torch_adapter import Norm, TorchAdapter, TorchModel
 from workloads import make_workload
@@ -31,9 +31,12 @@ from workloads.spec import (
     AveragePool2D,
     BatchNorm,
     Conv2D,
+    Crop2D,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
+    GlorotUniform,
     Graph,
     Layer,
     LocalResponseNorm,
@@ -79,6 +82,22 @@ def normalised() -> Workload:
     graph.chain(merged, pool, window, GlobalAveragePool2D(), dense(units=10))
     base = make_workload("digits-cnn", {"data": "synthetic"})
     return replace(base, network=graph.network((8, 8, 1)), optimizer=KERAS_ADAM)
+
+
+def separable() -> Workload:
+    """A chain with a strided depthwise convolution and a crop, on the half squared sum; differentiated only."""
+    depthwise = DepthwiseConv2D(
+        kernel_size=(3, 3), strides=(2, 2), padding="same", use_bias=False, kernel_initializer=GlorotUniform()
+    )
+    layers = (
+        conv(filters=6, kernel_size=(3, 3), padding="same"),
+        ReLU(),
+        depthwise,
+        conv(filters=4, kernel_size=(1, 1), padding="same"),
+        Crop2D(cropping=((1, 0), (1, 0))),
+    )
+    base = make_workload("digits-cnn", {"data": "synthetic"})
+    return replace(base, network=sequential((8, 8, 1), layers), optimizer=None, loss="half-squared-sum")
 
 
 def each_layer(kind: type, change: Callable[[Any], Layer]) -> Change:
@@ -131,7 +150,7 @@ def exchange(workload: Workload) -> Workload:
     return replace(workload, network=replace(workload.network, nodes=tuple(nodes)))
 
 
-def symmetric(layer: Conv2D) -> Conv2D:
+def symmetric(layer: Any) -> Any:
     """Pad all sides alike, as PyTorch's own argument does."""
     sides = tuple((size // 2, size // 2) for size in layer.kernel_size)
     return replace(layer, padding=sides)
@@ -215,6 +234,22 @@ def counted_step(self: torch.optim.SGD) -> None:
     STEP(self)
 
 
+def packed_lying(self: OutputsFirst, name: str, weight: np.ndarray) -> np.ndarray:
+    """Take depthwise kernels for (W, H, channels, 1)."""
+    return PACK(self, name, weight.swapaxes(0, 1) if name in self._depthwise else weight)
+
+
+PACK = OutputsFirst.pack
+
+
+def averaged_loss(self: TorchModel, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Divide the sum over the batch by its size."""
+    return LOSS(self, images, labels) / len(labels)
+
+
+LOSS = TorchModel._loss
+
+
 def outputs_as_before_exchange(self: TorchModel, images: Any) -> dict[str, Any]:
     """Give what the node would have been that holds the pool after the exchange."""
     outputs = ORIGINAL_OUTPUTS(self, images)
@@ -248,6 +283,18 @@ MUTANTS = {
     ),
     "missing bias": Mutant(workload=plain, change=each_layer(Conv2D, lambda x: replace(x, use_bias=False))),
     "symmetric padding for TensorFlow's": Mutant(workload=plain, change=each_layer(Conv2D, symmetric)),
+    "symmetric padding of a depthwise convolution": Mutant(
+        workload=separable, change=each_layer(DepthwiseConv2D, symmetric)
+    ),
+    "depthwise kernels with height and width exchanged": Mutant(
+        workload=separable, patches=((OutputsFirst, "pack", packed_lying),)
+    ),
+    "crop at the other end": Mutant(
+        workload=separable, change=each_layer(Crop2D, lambda x: replace(x, cropping=((0, 1), (0, 1))))
+    ),
+    "half squared sum averaged over the batch": Mutant(
+        workload=separable, patches=((TorchModel, "_loss", averaged_loss),)
+    ),
     "flatten in C, H, W order": Mutant(
         workload=plain,
         patches=((torch_adapter.FlattenChannelsLast, "forward", lambda self, x: x.flatten(1)),),
@@ -335,6 +382,7 @@ MUTANTS = {
     ),
     "nothing": Mutant(workload=plain),
     "nothing, in the other net": Mutant(workload=normalised),
+    "nothing, in a net that is not trained": Mutant(workload=separable),
 }
 
 

@@ -17,7 +17,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Flatten,
     GlobalAveragePool2D,
     GlorotUniform,
@@ -56,6 +58,25 @@ def convolutions(draw: Draw) -> Conv2D:
         use_bias=draw(st.booleans()),
         kernel_initializer=GlorotUniform(),
     )
+
+
+@st.composite
+def depthwise_convolutions(draw: Draw) -> DepthwiseConv2D:
+    """Like convolutions; mostly of one stride for both directions, which some tools need."""
+    window = draw(_pair(1, 4))
+    stride = draw(st.integers(1, 3))
+    return DepthwiseConv2D(
+        kernel_size=window,
+        strides=draw(st.one_of(st.just((stride, stride)), st.just((stride, stride)), _pair(1, 3))),
+        padding=draw(_paddings(window, 3)),
+        use_bias=draw(st.booleans()),
+        kernel_initializer=GlorotUniform(),
+    )
+
+
+def crops() -> st.SearchStrategy[Crop2D]:
+    """Crops of up to two rows and columns at each side."""
+    return st.builds(Crop2D, cropping=st.tuples(_pair(0, 2), _pair(0, 2)))
 
 
 @st.composite
@@ -101,7 +122,8 @@ def layers_after(shape: Shape) -> st.SearchStrategy[Layer]:
     common = [st.just(ReLU()), norms()]
     if len(shape) == 3:
         ends = st.sampled_from([Flatten(), GlobalAveragePool2D()])
-        return st.one_of(*common, convolutions(), convolutions(), pools(), response_norms(), ends)
+        convolving = convolutions(), convolutions(), depthwise_convolutions()
+        return st.one_of(*common, *convolving, pools(), response_norms(), crops(), ends)
     return st.one_of(*common, dense_layers(st.integers(1, 12)))
 
 
@@ -152,7 +174,8 @@ class _Builder:
             choices = [st.just(ReLU()), norms(), dense_layers(st.just(self.shapes[before][0]))]
             layer = self._draw(st.one_of(*choices))
         else:
-            layer = self._draw(st.one_of(st.just(ReLU()), norms(), convolutions(), pools()))
+            choices = [st.just(ReLU()), norms(), convolutions(), depthwise_convolutions(), pools()]
+            layer = self._draw(st.one_of(*choices))
             if not isinstance(layer, ReLU | BatchNorm):
                 layer = replace(layer, strides=(1, 1), padding="same")
             if isinstance(layer, Conv2D) and self._draw(st.booleans()):
@@ -190,21 +213,19 @@ def l2_terms() -> st.SearchStrategy[L2 | None]:
 
 @st.composite
 def random_workloads(draw: Draw) -> Workload:
-    """A net of 1 to some 20 layers that ends in 10 logits."""
+    """A net of 1 to some 20 layers that ends in 10 logits, or in whatever there is where nothing is trained."""
     input_shape = (draw(st.integers(2, 10)), draw(st.integers(2, 10)), draw(st.integers(1, 4)))
     builder = _Builder(draw, input_shape)
     last = INPUT
     for _ in range(draw(st.integers(0, MOST_STEPS))):
         last = builder.step(last)
+    base = make_workload("mnist-cnn", {"data": "synthetic"})
+    shared = {"name": "random", "data": replace(base.data, image_shape=input_shape), "l2": draw(l2_terms())}
+    if len(builder.shapes[last]) == 3 and draw(st.integers(0, 3)) == 0:
+        builder.add(replace(draw(convolutions()), padding="same"), last)
+        network = builder.graph.network(input_shape)
+        return replace(base, network=network, optimizer=None, loss="half-squared-sum", **shared)
     if len(builder.shapes[last]) == 3:
         last = builder.add(draw(st.sampled_from([Flatten(), GlobalAveragePool2D()])), last) or last
     builder.add(draw(dense_layers(st.just(CLASSES))), last)
-    base = make_workload("mnist-cnn", {"data": "synthetic"})
-    return replace(
-        base,
-        name="random",
-        data=replace(base.data, image_shape=input_shape),
-        network=builder.graph.network(input_shape),
-        optimizer=draw(optimizers()),
-        l2=draw(l2_terms()),
-    )
+    return replace(base, network=builder.graph.network(input_shape), optimizer=draw(optimizers()), **shared)

@@ -179,6 +179,9 @@ def test_a_proof_is_not_about_how_much_is_trained() -> None:
     one, other = (make_workload("digits-cnn", {"epochs": epochs}) for epochs in (1, 20))
     assert proven_workload(one) == proven_workload(other)
     assert proven_workload(one) != proven_workload(make_workload("digits-cnn", {"dropout": 0.5}))
+    noisy = make_workload("resnet50", {})
+    learnable = replace(noisy, data=replace(noisy.data, noise=None))
+    assert proven_workload(noisy) == proven_workload(learnable)
 
 
 def test_losses_outside_the_published_band_are_named() -> None:

@@ -169,6 +169,25 @@ def test_the_split_takes_the_first_to_train_and_the_last_to_validate(home: Path)
     assert 0 <= stored.min() < stored.max() <= 1
 
 
+def test_noise_is_drawn_as_it_is_stated() -> None:
+    data = replace(make_workload("resnet50", {"image_size": 64}).data, train_samples=16)
+    arrays = datasets.made_up(data)
+    images = arrays["train_images"]
+    assert (images.dtype, images.shape) == (np.float32, (16, 64, 64, 3))
+    assert (images.min(), images.max()) == (pytest.approx(7, abs=0.1), pytest.approx(247, abs=0.1))
+    assert images.mean() == pytest.approx(127, abs=0.5)
+    assert images.std() == pytest.approx(60 * 0.8796, rel=0.01)
+    labels = datasets.made_up(replace(data, image_shape=(1, 1, 1), train_samples=100_000))["train_labels"]
+    assert (labels.min(), labels.max()) == (0, 999)
+    assert np.bincount(labels).std() == pytest.approx(10, rel=0.1)
+
+
+def test_noise_that_is_not_truncated_goes_further() -> None:
+    images = datasets.made_up(make_workload("alexnet-owt", {"image_size": 67}).data)["train_images"]
+    assert images.std() == pytest.approx(0.1, rel=0.01)
+    assert np.abs(images).max() > 0.4
+
+
 def test_nothing_is_ever_unpickled(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = prepare(DIGITS)
     np.save(folder / "test_labels.npy", np.array([{}], object), allow_pickle=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from workloads import make_workload
-from workloads.initial import arrays_fingerprint, epoch_order, initial_weights
+from workloads.initial import CUT_STDDEV, arrays_fingerprint, draw_normal, epoch_order, initial_weights
 from workloads.shapes import weight_shapes
+from workloads.spec import Conv2D, Initializer, TruncatedNormal, VarianceScaling, sequential
 
 
 def test_weights_have_the_shapes_of_the_spec_and_glorots_limits() -> None:
@@ -17,6 +18,48 @@ def test_weights_have_the_shapes_of_the_spec_and_glorots_limits() -> None:
         assert 0.97 * limit < np.abs(weights[name]).max() <= np.float32(limit)
         assert weights[name].std() == pytest.approx(limit / 3**0.5, rel=0.05)
     assert not weights["dense_1/bias"].any()
+
+
+def drawn_kernel(initializer: Initializer) -> np.ndarray:
+    """A kernel (3, 3, 64, 128), some 74,000 values."""
+    layer = Conv2D(
+        filters=128, kernel_size=(3, 3), strides=(1, 1), padding="same", use_bias=False, kernel_initializer=initializer
+    )
+    return initial_weights(sequential((3, 3, 64), (layer,)), seed=0)["conv2d_1/kernel"].astype(np.float64)
+
+
+def test_a_truncated_normal_is_cut_at_two_standard_deviations() -> None:
+    kernel = drawn_kernel(TruncatedNormal(stddev=0.1))
+    assert 0.199 < np.abs(kernel).max() <= 0.2 * (1 + 1e-6)
+    assert kernel.mean() == pytest.approx(0, abs=0.001)
+    assert kernel.std() == pytest.approx(0.0879626, rel=0.01)
+    assert abs(CUT_STDDEV - 0.87962566103423978) < 1e-15
+
+
+def test_variance_scaling_has_the_variance_of_scale_over_fan_in() -> None:
+    kernel = drawn_kernel(VarianceScaling(scale=2.0))
+    assert kernel.var() == pytest.approx(2.0 / (3 * 3 * 64), rel=0.02)
+    assert np.abs(kernel).max() <= 2 * np.sqrt(2.0 / (3 * 3 * 64)) / CUT_STDDEV * (1 + 1e-6)
+
+
+def test_depthwise_kernels_count_a_channel_in_their_fan_out() -> None:
+    """As TensorFlow and Keras do: (H, W, channels, 1) has H·W·channels in and H·W out."""
+    weights = initial_weights(make_workload("nasnet", {"image_size": 32}).network, seed=0)
+    kernel = weights["depthwiseconv2d_1/kernel"]
+    assert kernel.shape == (5, 5, 11, 1)
+    limit = (6 / (25 * 12)) ** 0.5
+    assert 0.97 * limit < np.abs(kernel).max() <= np.float32(limit)
+
+
+def test_what_lies_outside_is_drawn_anew_in_its_order() -> None:
+    expected = np.random.RandomState(3)
+    values = expected.standard_normal(1000)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = expected.standard_normal(int(outside.sum()))
+    drawn = draw_normal(np.random.RandomState(3), (10, 100), mean=5.0, stddev=0.5, truncated=True)
+    assert np.array_equal(drawn, (5.0 + 0.5 * values).astype(np.float32).reshape(10, 100))
+    plain = draw_normal(np.random.RandomState(3), (1000,), stddev=1.0, truncated=False)
+    assert np.array_equal(plain, np.random.RandomState(3).standard_normal(1000).astype(np.float32))
 
 
 def test_the_stream_of_weights_and_order_never_changes() -> None:

@@ -22,6 +22,10 @@ CAUGHT = {
     "missing bias": "S0",
     "pool stride 1 where no weight shows it": "S1",
     "symmetric padding for TensorFlow's": "S2",
+    "symmetric padding of a depthwise convolution": "S2",
+    "depthwise kernels with height and width exchanged": "S2",
+    "crop at the other end": "S2",
+    "half squared sum averaged over the batch": "S3",
     "flatten in C, H, W order": "S2",
     "batch-norm epsilon 1e-5 for 1e-3": "S2",
     "batch-norm epsilon 1e-3 for 1e-5": "S2",
@@ -56,7 +60,7 @@ ONLY_IN_THE_UPDATE = (
 )  # fmt: skip
 EQUIVALENT = (
     "pool and ReLU exchanged", "same padding spelt out", "Nesterov without momentum", "nothing",
-    "nothing, in the other net",
+    "nothing, in the other net", "nothing, in a net that is not trained",
 )  # fmt: skip
 
 

@@ -28,9 +28,12 @@ from workloads.spec import (
     AveragePool2D,
     BatchNorm,
     Concatenate,
+    Crop2D,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePool2D,
+    GlorotUniform,
     Graph,
     LocalResponseNorm,
     MaxPool2D,
@@ -39,6 +42,9 @@ from workloads.spec import (
 )
 
 NORM = BatchNorm(momentum=0.9, epsilon=0.5, scale=True, center=True)
+DEPTHWISE = DepthwiseConv2D(
+    kernel_size=(3, 2), strides=(2, 1), padding=((1, 0), (0, 0)), use_bias=True, kernel_initializer=GlorotUniform()
+)
 
 
 def run_layers(images: np.ndarray, *layers, **weights: np.ndarray) -> np.ndarray:
@@ -57,6 +63,24 @@ def test_convolution_is_the_sum_over_its_window() -> None:
     for n, h, w, f in np.ndindex(got.shape):
         window = padded[n, 2 * h : 2 * h + 3, w : w + 2]
         assert got[n, h, w, f] == pytest.approx((window * kernel[..., f]).sum() + bias[f])
+
+
+def test_a_depthwise_convolution_keeps_channels_apart() -> None:
+    stream = np.random.RandomState(0)
+    images, kernel, bias = stream.rand(2, 5, 6, 3), stream.rand(3, 2, 3, 1), stream.rand(3)
+    got = run_layers(images, DEPTHWISE, depthwiseconv2d_1__kernel=kernel, depthwiseconv2d_1__bias=bias)
+    padded = np.zeros((2, 6, 6, 3))
+    padded[:, 1:] = images
+    assert got.shape == (2, 2, 5, 3)
+    for n, h, w, c in np.ndindex(got.shape):
+        window = padded[n, 2 * h : 2 * h + 3, w : w + 2, c]
+        assert got[n, h, w, c] == pytest.approx((window * kernel[..., c, 0]).sum() + bias[c])
+
+
+def test_a_crop_takes_rows_and_columns_off() -> None:
+    images = np.arange(24.0).reshape(1, 4, 6, 1)
+    got = run_layers(images, Crop2D(cropping=((1, 2), (0, 4))))
+    assert got[0, :, :, 0].tolist() == [[6, 7]]
 
 
 def test_same_padding_is_at_the_bottom_and_right_and_never_wins_a_pool() -> None:
@@ -141,11 +165,22 @@ def test_the_l2_term_is_half_the_sum_of_squares_of_what_it_covers() -> None:
     assert objective(workload, weights, images, labels) == pytest.approx(plain + 0.05 * kernels)
 
 
+def test_the_half_squared_sum_is_over_everything_and_sees_no_labels() -> None:
+    layers = (Crop2D(cropping=((0, 0), (1, 0))),)
+    workload = replace(
+        make_workload("digits-cnn", {}), network=sequential((8, 8, 1), layers), optimizer=None, loss="half-squared-sum"
+    )
+    images = np.random.RandomState(0).rand(4, 8, 8, 1)
+    expected = 0.5 * (images[:, :, 1:] ** 2).sum()
+    assert objective(workload, {}, images, np.arange(4)) == pytest.approx(expected)
+
+
 def test_central_differences_of_shrinking_steps_tend_to_the_complex_steps_slope() -> None:
     layers = (
         conv(filters=3, kernel_size=(3, 3), padding="same"),
         NORM,
         ReLU(),
+        replace(DEPTHWISE, strides=(1, 1), padding="same"),
         MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid"),
         LocalResponseNorm(radius=1, bias=1.0, alpha=0.5, beta=0.75),
         AveragePool2D(pool_size=(3, 3), strides=(1, 1), padding="same"),

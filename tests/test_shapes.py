@@ -1,8 +1,11 @@
 """Counts, shapes and FLOPs of the workloads, to the digit as they were published or computed by hand."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
-from workloads import make_workload
+from workloads import WORKLOADS, make_workload
 from workloads.keras_form import conv
 from workloads.shapes import (
     forward_flops,
@@ -22,36 +25,166 @@ from workloads.spec import (
     AveragePool2D,
     BatchNorm,
     Concatenate,
+    Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Flatten,
     GlobalAveragePool2D,
     GlorotUniform,
     Graph,
     MaxPool2D,
+    Network,
     ReLU,
+    Shape,
+    sequential,
 )
 
 COUNTS = [
-    ("mnist-cnn", {}, 65_402, 1_681_664, 4_404_992),
-    ("cifar10-cnn", {}, 1_667_594, 28_878_848, 84_867_072),
-    ("mnist-mlp", {"units": 4}, 3_230, 6_416, 12_976),
-    ("mnist-mlp", {"units": 8}, 6_514, 12_960, 26_336),
-    ("mnist-mlp", {"units": 16}, 13_274, 26_432, 54_208),
-    ("mnist-mlp", {"units": 32}, 27_562, 54_912, 114_560),
-    ("mnist-mlp", {"units": 64}, 59_210, 118_016, 253_696),
-    ("mnist-mlp", {"units": 128}, 134_794, 268_800, 605_696),
-    ("mnist-mlp", {"units": 256}, 335_114, 668_672, 1_604_608),
-    ("mnist-mlp", {"units": 512}, 932_362, 1_861_632, 4_782_080),
-    ("mnist-mlp", {"units": 1024}, 2_913_290, 5_820_416, 15_855_616),
-    ("digits-cnn", {}, 41_294, 307_536, 904_176),
-    ("digits-mlp", {}, 26_122, 51_712, 138_752),
+    ("mnist-cnn", {}, 65_402, 0, 1_681_664, 4_404_992),
+    ("cifar10-cnn", {}, 1_667_594, 0, 28_878_848, 84_867_072),
+    ("mnist-mlp", {"units": 4}, 3_230, 0, 6_416, 12_976),
+    ("mnist-mlp", {"units": 8}, 6_514, 0, 12_960, 26_336),
+    ("mnist-mlp", {"units": 16}, 13_274, 0, 26_432, 54_208),
+    ("mnist-mlp", {"units": 32}, 27_562, 0, 54_912, 114_560),
+    ("mnist-mlp", {"units": 64}, 59_210, 0, 118_016, 253_696),
+    ("mnist-mlp", {"units": 128}, 134_794, 0, 268_800, 605_696),
+    ("mnist-mlp", {"units": 256}, 335_114, 0, 668_672, 1_604_608),
+    ("mnist-mlp", {"units": 512}, 932_362, 0, 1_861_632, 4_782_080),
+    ("mnist-mlp", {"units": 1024}, 2_913_290, 0, 5_820_416, 15_855_616),
+    ("digits-cnn", {}, 41_294, 0, 307_536, 904_176),
+    ("digits-mlp", {}, 26_122, 0, 51_712, 138_752),
+    ("cifar10-resnet", {}, 15_187_722, 18_816, 4_466_283_520, 13_395_311_616),
+    ("alexnet-owt", {}, 2_469_696, 0, 1_316_290_560, 3_803_160_576),
+    ("alexnet", {}, 61_842_345, 0, 1_677_585_792, 4_892_203_776),
+    ("vgg16", {}, 138_361_641, 0, 30_940_536_832, 92_648_202_240),
+    ("resnet50", {}, 25_559_081, 53_120, 7_715_950_592, 22_911_823_872),
+    ("resnet50-v1.5", {}, 25_559_081, 53_120, 8_178_372_608, 24_299_089_920),
+    ("inception3", {}, 23_819_401, 34_432, 11_426_436_288, 34_240_945_536),
+    ("nasnet", {}, 5_291_035, 36_738, 1_127_279_744, 3_360_548_544),
 ]
 
 
-@pytest.mark.parametrize(("name", "parameters", "count", "forward", "train"), COUNTS)
-def test_counts_and_flops(name: str, parameters: dict, count: int, forward: int, train: int) -> None:
-    network = make_workload(name, parameters).network
-    assert (parameter_count(network), forward_flops(network), train_flops(network)) == (count, forward, train)
+def counts(network: Network) -> tuple[int, int, int, int]:
+    return parameter_count(network), moving_count(network), forward_flops(network), train_flops(network)
+
+
+@pytest.mark.parametrize(("name", "parameters", "trainable", "moving", "forward", "train"), COUNTS)
+def test_counts_and_flops(name: str, parameters: dict, trainable: int, moving: int, forward: int, train: int) -> None:
+    assert counts(make_workload(name, parameters).network) == (trainable, moving, forward, train)
+
+
+def test_every_workload_is_counted() -> None:
+    assert {name for name, *_ in COUNTS} == set(WORKLOADS)
+
+
+def changed(name: str, kind: type, **changes: object) -> Network:
+    network = make_workload(name, {}).network
+    nodes = (
+        replace(node, layer=replace(node.layer, **changes)) if isinstance(node.layer, kind) else node
+        for node in network.nodes
+    )
+    return replace(network, nodes=tuple(nodes))
+
+
+def test_counts_of_forms_that_were_published_and_are_not_the_workload() -> None:
+    stride_1 = changed("mnist-cnn", MaxPool2D, strides=(1, 1))
+    assert counts(stride_1) == (917_370, 0, 6_924_544, 20_133_632)
+    without_bias = changed("mnist-cnn", Conv2D | Dense, use_bias=False)
+    assert counts(without_bias) == (65_152, 0, 1_681_664, 4_404_992)
+    owt = make_workload("alexnet-owt", {"image_size": 227}).network
+    first = replace(owt.nodes[0], layer=replace(owt.nodes[0].layer, padding="valid"))
+    form_a = replace(owt, nodes=(first, *owt.nodes[1:]))
+    assert counts(form_a) == (2_469_696, 0, 1_311_133_056, 3_792_845_568)
+
+
+def shapes_of(name: str, kind: type) -> list[Shape]:
+    network = make_workload(name, {}).network
+    shapes = output_shapes(network)
+    return [shapes[node.name] for node in network.nodes if isinstance(node.layer, kind)]
+
+
+def test_the_stages_of_the_residual_nets() -> None:
+    sums = [(32, 32, 64)] * 10 + [(16, 16, 128)] * 10 + [(8, 8, 256)] * 10
+    assert shapes_of("cifar10-resnet", Add) == sums
+    assert len(shapes_of("cifar10-resnet", Conv2D)) == len(shapes_of("cifar10-resnet", BatchNorm)) == 63
+    sums = [(56, 56, 256)] * 3 + [(28, 28, 512)] * 4 + [(14, 14, 1024)] * 6 + [(7, 7, 2048)] * 3
+    for name in ("resnet50", "resnet50-v1.5"):
+        assert shapes_of(name, Conv2D)[0] == (112, 112, 64)
+        assert shapes_of(name, MaxPool2D) == [(56, 56, 64)]
+        assert shapes_of(name, Add) == sums
+        assert len(shapes_of(name, Conv2D)) == 53
+
+
+def test_where_the_versions_of_resnet50_stride() -> None:
+    def strided_kernels(name: str) -> set[tuple[int, int]]:
+        layers = [node.layer for node in make_workload(name, {}).network.nodes]
+        return {x.kernel_size for x in layers[1:] if isinstance(x, Conv2D) and x.strides == (2, 2)}
+
+    assert strided_kernels("resnet50") == {(1, 1)}
+    assert strided_kernels("resnet50-v1.5") == {(1, 1), (3, 3)}
+
+
+def test_the_layers_of_the_nets_in_a_row() -> None:
+    assert shapes_of("alexnet-owt", Conv2D)[:2] == [(56, 56, 64), (27, 27, 192)]
+    assert shapes_of("alexnet-owt", MaxPool2D) == [(27, 27, 64), (13, 13, 192), (6, 6, 256)]
+    assert shapes_of("alexnet", Conv2D)[0] == (55, 55, 64)
+    assert shapes_of("alexnet", MaxPool2D) == [(27, 27, 64), (13, 13, 192), (6, 6, 256)]
+    pools = [(112, 112, 64), (56, 56, 128), (28, 28, 256), (14, 14, 512), (7, 7, 512)]
+    assert shapes_of("vgg16", MaxPool2D) == pools
+    assert shapes_of("vgg16", Flatten) == [(25_088,)]
+
+
+def test_the_modules_of_inception3() -> None:
+    assert [shape[:1] for shape in shapes_of("inception3", Conv2D)[:5]] == [(149,), (147,), (147,), (73,), (71,)]
+    assert shapes_of("inception3", MaxPool2D)[:2] == [(73, 73, 64), (35, 35, 192)]
+    modules = [(35, 35, 256), *[(35, 35, 288)] * 2, *[(17, 17, 768)] * 5, (8, 8, 1280), *[(8, 8, 2048)] * 2]
+    assert shapes_of("inception3", Concatenate) == modules
+    assert len(shapes_of("inception3", Conv2D)) == 94
+    assert shapes_of("inception3", Flatten) == [(2048,)]
+
+
+def test_the_cells_of_nasnet() -> None:
+    network = make_workload("nasnet", {}).network
+    shapes = output_shapes(network)
+    cells = [
+        shapes[node.name]
+        for node in network.nodes
+        if isinstance(node.layer, Concatenate) and len(node.inputs) in (4, 6)
+    ]
+    assert cells == [
+        (56, 56, 44),
+        (28, 28, 88),
+        *[(28, 28, 264)] * 4,
+        (14, 14, 352),
+        *[(14, 14, 528)] * 4,
+        (7, 7, 704),
+        *[(7, 7, 1056)] * 4,
+    ]
+    assert len(shapes_of("nasnet", Conv2D)) == 196
+    assert len(shapes_of("nasnet", DepthwiseConv2D)) == 160
+    depthwise = [(node, shapes[node.name]) for node in network.nodes if isinstance(node.layer, DepthwiseConv2D)]
+    assert sum(math.prod(shape) * math.prod(node.layer.kernel_size) for node, shape in depthwise) == 69_658_400
+
+
+def test_a_depthwise_convolution_has_a_kernel_a_channel() -> None:
+    layer = DepthwiseConv2D(
+        kernel_size=(3, 5), strides=(2, 2), padding="same", use_bias=True, kernel_initializer=GlorotUniform()
+    )
+    network = sequential((7, 8, 6), (conv(filters=4, kernel_size=(1, 1), padding="same"), layer))
+    assert output_shapes(network)["depthwiseconv2d_1"] == (4, 4, 4)
+    assert weight_shapes(network)["depthwiseconv2d_1/kernel"] == (3, 5, 4, 1)
+    assert weight_shapes(network)["depthwiseconv2d_1/bias"] == (4,)
+    assert forward_flops(network) == 2 * (7 * 8 * 4 * 6 + 4 * 4 * 4 * 15)
+    assert train_flops(network) == 3 * forward_flops(network) - 2 * 7 * 8 * 4 * 6
+
+
+def test_a_crop_leaves_the_middle() -> None:
+    assert output_shape(Crop2D(cropping=((1, 0), (2, 3))), (4, 8, 5)) == (3, 3, 5)
+    with pytest.raises(ValueError, match="leaves nothing"):
+        output_shape(Crop2D(cropping=((2, 2), (0, 0))), (4, 4, 1))
+    with pytest.raises(ValueError, match="negative"):
+        Crop2D(cropping=((-1, 0), (0, 0)))
 
 
 def test_the_layers_of_mnist_cnn() -> None:

@@ -26,7 +26,7 @@ from workloads.spec import (
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_workload_comes_back_from_json_as_it_was(name: str) -> None:
-    workload = make_workload(name, {"epochs": 3})
+    workload = make_workload(name, {})
     assert from_json(json.loads(json.dumps(to_json(workload)))) == workload
 
 
@@ -59,6 +59,21 @@ def test_numbers_out_of_range_are_refused() -> None:
         MaxPool2D(pool_size=(2, 2), strides=(0, 1), padding="valid")
     with pytest.raises(ValueError, match="accepted: 0 <= rate < 1"):
         Dropout(rate=1.0)
+
+
+def test_noise_is_neither_read_nor_scaled_and_has_the_labels_of_its_classes() -> None:
+    data = make_workload("resnet50", {}).data
+    with pytest.raises(ValueError, match="noise is synthetic and not scaled"):
+        replace(data, scaling="unit")
+    with pytest.raises(ValueError, match="more labels than classes"):
+        replace(data, classes=999)
+    with pytest.raises(ValueError, match="not positive"):
+        replace(data.noise, stddev=0.0)
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="accepted: softmax-cross-entropy, half-squared-sum"):
+        replace(make_workload("digits-cnn", {}), loss="hinge")
 
 
 def test_optimisers_out_of_range_are_refused() -> None:

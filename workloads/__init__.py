@@ -5,19 +5,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from workloads.alexnet import alexnet
+from workloads.alexnet_owt import alexnet_owt
 from workloads.cifar10_cnn import cifar10_cnn
+from workloads.cifar10_resnet import cifar10_resnet
 from workloads.digits import digits_cnn, digits_mlp
 from workloads.errors import UserError, unknown
+from workloads.inception3 import inception3
 from workloads.mnist_cnn import mnist_cnn
 from workloads.mnist_mlp import mnist_mlp
+from workloads.nasnet import nasnet
+from workloads.resnet50 import resnet50, resnet50_v1_5
 from workloads.spec import Workload
+from workloads.vgg16 import vgg16
 
 WORKLOADS: Mapping[str, Callable[..., Workload]] = {
+    "alexnet": alexnet,
+    "alexnet-owt": alexnet_owt,
     "cifar10-cnn": cifar10_cnn,
+    "cifar10-resnet": cifar10_resnet,
     "digits-cnn": digits_cnn,
     "digits-mlp": digits_mlp,
+    "inception3": inception3,
     "mnist-cnn": mnist_cnn,
     "mnist-mlp": mnist_mlp,
+    "nasnet": nasnet,
+    "resnet50": resnet50,
+    "resnet50-v1.5": resnet50_v1_5,
+    "vgg16": vgg16,
 }
 
 

@@ -11,6 +11,7 @@ import math
 import shutil
 import tempfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import UserError
-from workloads.initial import arrays_fingerprint
-from workloads.spec import DataSet
+from workloads.initial import arrays_fingerprint, draw_normal
+from workloads.spec import DataSet, Noise
 
 Arrays = dict[str, NDArray[Any]]
+Draw = Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -169,7 +171,14 @@ def unverified_files(source: str, folder: Path) -> list[str]:
 
 
 def made_up(data: DataSet) -> Arrays:
-    """Draw synthetic images in [0, 1]: half a fixed random picture of the class, half noise, so that nets can learn."""
+    """Draw synthetic images and labels: noise where the data set says so, and else images that nets can learn."""
+    draw = _learnable(data) if data.noise is None else _noise(data, data.noise)
+    train, test = draw(data.train_samples + data.validation_samples), draw(data.test_samples)
+    return dict(zip(ARRAY_NAMES, (*train, *test), strict=True))
+
+
+def _learnable(data: DataSet) -> Draw:
+    """Return what draws images in [0, 1], each half a fixed random picture of its class and half noise."""
     stream = np.random.RandomState(0)
     pictures = stream.random_sample((data.classes, *data.image_shape)).astype(np.float32)
 
@@ -181,8 +190,19 @@ def made_up(data: DataSet) -> Arrays:
             images[part] = (pictures[labels[part]] + stream.random_sample(images[part].shape)) / 2
         return images, labels
 
-    train, test = draw(data.train_samples + data.validation_samples), draw(data.test_samples)
-    return dict(zip(ARRAY_NAMES, (*train, *test), strict=True))
+    return draw
+
+
+def _noise(data: DataSet, noise: Noise) -> Draw:
+    """Return what draws images of nothing but noise, and labels that have nothing to do with them."""
+    stream = np.random.RandomState(0)
+
+    def draw(samples: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        shape = (samples, *data.image_shape)
+        images = draw_normal(stream, shape, mean=noise.mean, stddev=noise.stddev, truncated=noise.truncated)
+        return images, stream.randint(noise.labels, size=samples)
+
+    return draw
 
 
 def scale(images: NDArray[Any], scaling: str, largest: int) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,31 +12,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.shapes import moving_shapes, weight_shapes
-from workloads.spec import Network
+from workloads.spec import (
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    GlorotUniform,
+    Initializer,
+    Network,
+    Shape,
+    TruncatedNormal,
+    VarianceScaling,
+)
 
 Weights = dict[str, NDArray[np.float32]]
-
+CUT = 2.0
+"""Where a truncated normal ends, in standard deviations."""
+CUT_STDDEV = math.sqrt(1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * math.pi) / math.erf(CUT / math.sqrt(2)))
+"""The standard deviation of a standard normal that is cut off there: 0.8796…"""
+_CHUNK = 2**20
 
 _CONSTANTS = {"bias": 0.0, "beta": 0.0, "gamma": 1.0, "moving_mean": 0.0, "moving_variance": 1.0}
 
 
 def initial_weights(network: Network, seed: int) -> Weights:
-    """Draw Glorot-uniform kernels, float32 in canonical layouts, one stream through all layers.
+    """Draw the kernels as their layers say, float32 in canonical layouts, one stream through all layers.
 
-    fan_in and fan_out count the receptive field, as in Keras: a kernel (H, W, in, out) has H·W·in and H·W·out. Biases
-    are zero, a batch normalisation starts as the identity. Trainable weights come first, then moving statistics.
+    Biases are zero, a batch normalisation starts as the identity. Trainable weights come first, then moving statistics.
     """
     stream = np.random.RandomState(seed)
+    initializers = {
+        f"{node.name}/kernel": node.layer.kernel_initializer
+        for node in network.nodes
+        if isinstance(node.layer, Conv2D | DepthwiseConv2D | Dense)
+    }
     weights: Weights = {}
     for name, shape in {**weight_shapes(network), **moving_shapes(network)}.items():
-        kind = name.rsplit("/", 1)[-1]
-        if kind in _CONSTANTS:
-            weights[name] = np.full(shape, _CONSTANTS[kind], np.float32)
-            continue
-        field = int(np.prod(shape[:-2]))
-        limit = np.sqrt(6 / (field * (shape[-2] + shape[-1])))
-        weights[name] = stream.uniform(-limit, limit, shape).astype(np.float32)
+        if name in initializers:
+            weights[name] = _draw_kernel(stream, initializers[name], shape)
+        else:
+            weights[name] = np.full(shape, _CONSTANTS[name.rsplit("/", 1)[-1]], np.float32)
     return weights
+
+
+def _draw_kernel(stream: np.random.RandomState, initializer: Initializer, shape: Shape) -> NDArray[np.float32]:
+    """Draw a kernel (…, in, out).
+
+    fan_in and fan_out count the receptive field, as in Keras and TensorFlow: a kernel (H, W, in, out) has H·W·in and
+    H·W·out, so a depthwise one (H, W, channels, 1) has H·W·channels and H·W.
+    """
+    field = math.prod(shape[:-2])
+    match initializer:
+        case GlorotUniform():
+            limit = np.sqrt(6 / (field * (shape[-2] + shape[-1])))
+            return stream.uniform(-limit, limit, shape).astype(np.float32)
+        case TruncatedNormal(stddev=stddev):
+            return draw_normal(stream, shape, stddev=stddev, truncated=True)
+        case VarianceScaling(scale=scale):
+            stddev = math.sqrt(scale / (field * shape[-2])) / CUT_STDDEV
+            return draw_normal(stream, shape, stddev=stddev, truncated=True)
+
+
+def draw_normal(
+    stream: np.random.RandomState, shape: Shape, *, stddev: float, truncated: bool, mean: float = 0.0
+) -> NDArray[np.float32]:
+    """Draw independent normal values, cut off at two standard deviations if `truncated`.
+
+    They are drawn in C order, a chunk of 2²⁰ at a time, so that a big array costs no more than its float32. Of a chunk,
+    those outside are drawn anew, in their order and as often as it takes, before the next chunk.
+    """
+    values = np.empty(math.prod(shape), np.float32)
+    for start in range(0, values.size, _CHUNK):
+        part = stream.standard_normal(min(_CHUNK, values.size - start))
+        outside = np.flatnonzero(np.abs(part) > CUT) if truncated else np.empty(0, np.int64)
+        while outside.size:
+            part[outside] = stream.standard_normal(outside.size)
+            outside = outside[np.abs(part[outside]) > CUT]
+        values[start : start + _CHUNK] = mean + stddev * part
+    return values.reshape(shape)
 
 
 def by_node(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,9 @@ from workloads.spec import (
     BatchNorm,
     Concatenate,
     Conv2D,
+    Crop2D,
     Dense,
+    DepthwiseConv2D,
     Flatten,
     GlobalAveragePool2D,
     Layer,
@@ -74,7 +76,10 @@ def output_shape(layer: Layer, *shapes: Shape) -> Shape:
     """Return the shape of one sample after `layer`, given those of its inputs. Raises ValueError if they do not fit."""
     shape = shapes[0]
     match layer:
-        case Conv2D() | MaxPool2D() | AveragePool2D() | GlobalAveragePool2D() | LocalResponseNorm() | Flatten():
+        case (
+            Conv2D() | DepthwiseConv2D() | MaxPool2D() | AveragePool2D() | GlobalAveragePool2D() | LocalResponseNorm()
+            | Flatten() | Crop2D()
+        ):  # fmt: skip
             if len(shape) != 3:
                 raise ValueError(f"{type(layer).__name__} needs an input of height, width and channels, got {shape}")
         case Dense():
@@ -90,11 +95,19 @@ def output_shape(layer: Layer, *shapes: Shape) -> Shape:
         case Conv2D():
             size = _window_output((shape[0], shape[1]), layer.kernel_size, layer.strides, layer.padding)
             return (*size, layer.filters)
+        case DepthwiseConv2D():
+            size = _window_output((shape[0], shape[1]), layer.kernel_size, layer.strides, layer.padding)
+            return (*size, shape[2])
         case MaxPool2D() | AveragePool2D():
             size = _window_output((shape[0], shape[1]), layer.pool_size, layer.strides, layer.padding)
             if window_counts((shape[0], shape[1]), layer).min() < 1:
                 raise ValueError(f"a window of {layer} on {shape} holds nothing but padding")
             return (*size, shape[2])
+        case Crop2D(cropping=(rows, columns)):
+            height, width = shape[0] - sum(rows), shape[1] - sum(columns)
+            if min(height, width) < 1:
+                raise ValueError(f"{layer} leaves nothing of {shape}")
+            return (height, width, shape[2])
         case GlobalAveragePool2D():
             return shape[-1:]
         case Flatten():
@@ -125,6 +138,9 @@ def weight_shapes(network: Network) -> dict[str, Shape]:
             case Conv2D(kernel_size=window, filters=filters, use_bias=bias):
                 found: dict[str, Shape] = {"kernel": (*window, *channels, filters)}
                 found |= {"bias": (filters,)} if bias else {}
+            case DepthwiseConv2D(kernel_size=window, use_bias=bias):
+                found = {"kernel": (*window, *channels, 1)}
+                found |= {"bias": channels} if bias else {}
             case Dense(units=units, use_bias=bias):
                 found = {"kernel": (*channels, units)}
                 found |= {"bias": (units,)} if bias else {}
@@ -166,6 +182,8 @@ def _multiply_adds(network: Network) -> dict[str, int]:
         match node.layer:
             case Conv2D(kernel_size=window):
                 counts[node.name] = math.prod(after) * math.prod(window) * before[-1]
+            case DepthwiseConv2D(kernel_size=window):
+                counts[node.name] = math.prod(after) * math.prod(window)
             case Dense():
                 counts[node.name] = before[-1] * after[-1]
     return counts

@@ -1,8 +1,9 @@
 """What is trained, stated once: frozen dataclasses that every adapter translates and that travel as JSON.
 
 Everything tools decide differently by default is a required field here. Layouts are canonical: images (N, H, W, C),
-convolution kernels (H, W, in, out), dense kernels (in, out), flattening in H, W, C order. A network ends in logits; the
-loss is softmax cross-entropy on them, averaged over the batch, plus an L2 term where the workload states one.
+convolution kernels (H, W, in, out), depthwise ones (H, W, channels, 1), dense kernels (in, out), flattening in H, W, C
+order. The loss is of the network's output, which are logits for softmax cross-entropy, plus an L2 term where the
+workload states one.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -45,6 +46,32 @@ class GlorotUniform:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TruncatedNormal:
+    """Normal around 0, cut off at two standard deviations; `stddev` is the one before cutting (0.88 of it is left)."""
+
+    stddev: float
+
+    def __post_init__(self) -> None:
+        _require(self.stddev > 0, f"not positive: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarianceScaling:
+    """Normal around 0, cut off at two standard deviations, whose variance after cutting is scale / fan_in.
+
+    TensorFlow's `variance_scaling_initializer`, whose defaults are fan_in and the truncated normal.
+    """
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        _require(self.scale > 0, f"not positive: {self}")
+
+
+Initializer = GlorotUniform | TruncatedNormal | VarianceScaling
+
+
+@dataclass(frozen=True, kw_only=True)
 class Conv2D:
     """Cross-correlation of (N, H, W, C) with `filters` kernels, and a bias per filter if `use_bias`."""
 
@@ -53,10 +80,25 @@ class Conv2D:
     strides: Pair
     padding: Padding
     use_bias: bool
-    kernel_initializer: GlorotUniform
+    kernel_initializer: Initializer
 
     def __post_init__(self) -> None:
         _require(self.filters > 0 and min(self.kernel_size) > 0 and min(self.strides) > 0, f"not positive: {self}")
+        _check_padding(self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseConv2D:
+    """Cross-correlation of each channel of (N, H, W, C) with one kernel of its own, and a bias per channel if asked."""
+
+    kernel_size: Pair
+    strides: Pair
+    padding: Padding
+    use_bias: bool
+    kernel_initializer: Initializer
+
+    def __post_init__(self) -> None:
+        _require(min(self.kernel_size) > 0 and min(self.strides) > 0, f"not positive: {self}")
         _check_padding(self.padding)
 
 
@@ -66,7 +108,7 @@ class Dense:
 
     units: int
     use_bias: bool
-    kernel_initializer: GlorotUniform
+    kernel_initializer: Initializer
 
     def __post_init__(self) -> None:
         _require(self.units > 0, f"not positive: {self}")
@@ -138,6 +180,16 @@ class LocalResponseNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Crop2D:
+    """(N, H, W, C) without the outermost rows and columns: `cropping` is ((top, bottom), (left, right))."""
+
+    cropping: tuple[Pair, Pair]
+
+    def __post_init__(self) -> None:
+        _require(min(map(min, self.cropping)) >= 0, f"negative: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Add:
     """Sum of two or more inputs of one shape."""
 
@@ -168,8 +220,8 @@ class Flatten:
 
 
 Layer = (
-    Conv2D | Dense | MaxPool2D | AveragePool2D | GlobalAveragePool2D | BatchNorm | LocalResponseNorm | ReLU | Dropout
-    | Flatten | Add | Concatenate
+    Conv2D | DepthwiseConv2D | Dense | MaxPool2D | AveragePool2D | GlobalAveragePool2D | BatchNorm | LocalResponseNorm
+    | ReLU | Dropout | Flatten | Crop2D | Add | Concatenate
 )  # fmt: skip
 
 
@@ -296,12 +348,28 @@ class L2:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Images of independent normal values that are not scaled, and labels uniform in 0 to `labels` − 1.
+
+    `truncated` cuts the normal off at two standard deviations; `stddev` is the one before cutting.
+    """
+
+    mean: float
+    stddev: float
+    truncated: bool
+    labels: int
+
+    def __post_init__(self) -> None:
+        _require(self.stddev > 0 and self.labels > 0, f"not positive: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """Images (N, H, W, C) float32 and labels (N,) int32, and how many of them are used.
 
     `scaling` is `"unit"` (divided by the largest possible pixel), `"min-max-per-pixel"` (each pixel to [0, 1] by its
     own extremes, train and test apart) or `"none"`. Training takes the first `train_samples` of the stored training
-    set, validation its last `validation_samples`.
+    set, validation its last `validation_samples`. Synthetic images can be learnt, unless they are `noise`.
     """
 
     source: Literal["digits", "mnist", "cifar10", "synthetic"]
@@ -311,16 +379,27 @@ class DataSet:
     train_samples: int
     validation_samples: int
     test_samples: int
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         _require(
             self.train_samples > 0 and self.test_samples > 0 and self.validation_samples >= 0, f"not positive: {self}"
         )
+        if self.noise:
+            _require((self.source, self.scaling) == ("synthetic", "none"), f"noise is synthetic and not scaled: {self}")
+            _require(self.noise.labels <= self.classes, f"more labels than classes: {self}")
+
+
+Loss = Literal["softmax-cross-entropy", "half-squared-sum"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """One training task, whole: `name` and the `parameters` that were chosen, then everything they stand for.
+
+    `loss` is `"softmax-cross-entropy"` of logits (N, classes), averaged over the batch, or `"half-squared-sum"`, half
+    the sum of the squares of the network's whole output over the whole batch, labels aside. Without an `optimizer` the
+    net is only run forward or differentiated.
 
     The training set is put in a new order for every epoch and the last partial batch is kept. A validation pass, if
     the data set has validation samples, follows each epoch and is part of the timed training.
@@ -329,15 +408,17 @@ class Workload:
     name: str
     data: DataSet
     network: Network
-    optimizer: Optimizer
+    optimizer: Optimizer | None
     batch_size: int
     epochs: int
+    loss: Loss = "softmax-cross-entropy"
     l2: L2 | None = None
     parameters: tuple[tuple[str, int | float | str], ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.batch_size > 0 and self.epochs > 0, f"batch size {self.batch_size}, epochs {self.epochs}")
         _require(self.network.input_shape == self.data.image_shape, "the network does not fit the images")
+        _require(self.loss in get_args(Loss), f"loss {self.loss!r}; accepted: {', '.join(get_args(Loss))}")
 
     @property
     def label(self) -> str:
@@ -348,8 +429,9 @@ class Workload:
 _TYPES = {
     kind.__name__: kind
     for kind in (
-        GlorotUniform, Conv2D, Dense, MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, LocalResponseNorm, ReLU,
-        Dropout, Flatten, Add, Concatenate, Node, Network, SGD, Adam, L2, DataSet, Workload,
+        GlorotUniform, TruncatedNormal, VarianceScaling, Conv2D, DepthwiseConv2D, Dense, MaxPool2D, AveragePool2D,
+        GlobalAveragePool2D, BatchNorm, LocalResponseNorm, ReLU, Dropout, Flatten, Crop2D, Add, Concatenate, Node,
+        Network, SGD, Adam, L2, Noise, DataSet, Workload,
     )
 }  # fmt: skip
 
