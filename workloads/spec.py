@@ -296,6 +296,13 @@ class L2:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Images without meaning, whose labels are drawn anew for every step: uniform in 0…labels − 1."""
+
+    labels: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """Images (N, H, W, C) float32 and labels (N,) int32, and how many of them are used.
 
@@ -311,6 +318,7 @@ class DataSet:
     train_samples: int
     validation_samples: int
     test_samples: int
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -329,7 +337,7 @@ class Workload:
     name: str
     data: DataSet
     network: Network
-    optimizer: Optimizer
+    optimizer: Optimizer | None
     batch_size: int
     epochs: int
     l2: L2 | None = None
@@ -349,7 +357,7 @@ _TYPES = {
     kind.__name__: kind
     for kind in (
         GlorotUniform, Conv2D, Dense, MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, LocalResponseNorm, ReLU,
-        Dropout, Flatten, Add, Concatenate, Node, Network, SGD, Adam, L2, DataSet, Workload,
+        Dropout, Flatten, Add, Concatenate, Node, Network, SGD, Adam, L2, Noise, DataSet, Workload,
     )
 }  # fmt: skip
 
