@@ -12,12 +12,12 @@ from harness.plan import STEP_KINDS
 from harness.statistics import StepSummary, summarize_steps
 
 STEP_EXPLANATION = [
-    "Tables by step are about one batch that lies on the device, the same at every step. `forward` is inference with its",
-    "output copied to the host, `gradients` the loss and every gradient copied to the host without an update, `train`",
-    "one update and the loss before it. ms per batch is the mean of the timed steps ± their population standard",
-    "deviation; images/s is the batch over that mean ± its uncertainty (jitter), as tf_cnn_benchmarks defines them. The",
-    "median stands with its 95 % interval where there are six steps or more; vs best compares medians. Steps says how",
-    "many there are, and of how many where time ran out before.",
+    "Tables by step are about one batch that lies on the device, the same at every step. `forward` is inference with",
+    "its output copied to the host, `gradients` the loss and every gradient copied to the host without an update,",
+    "`train` one update and the loss before it. ms per batch is the mean of the timed steps ± their population",
+    "standard deviation; images/s is the batch over that mean ± its uncertainty (jitter), as tf_cnn_benchmarks defines",
+    "them. The median stands with its 95 % interval where there are six steps or more; vs best compares medians. Steps",
+    "says how many there are, and of how many where time ran out before.",
     "",
 ]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from frameworks import TOOLS
 import workloads
+from frameworks import TOOLS
 from harness.plan import Steps, load_matrix, mark_unavailable, repeat_cells, select
 from workloads import WORKLOADS, make_workload
 from workloads.errors import UserError
@@ -170,9 +170,15 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
         (BASE + STEPS + "steps: {time: 3}", r"unknown key 'time' at steps; accepted: at_most_s, of, timed, warmup"),
         (BASE + STEPS + "steps: {timed: 0}", r"steps\.timed is 0; accepted: a whole number from 1"),
         (BASE + STEPS + "steps: {warmup: -1}", r"steps\.warmup is -1; accepted: a whole number from 0"),
-        (BASE + STEPS + "steps: {of: [backward]}", r"unknown kind of step 'backward' at steps\.of\[0\]; accepted: forward"),
+        (
+            BASE + STEPS + "steps: {of: [backward]}",
+            r"unknown kind of step 'backward' at steps\.of\[0\]; accepted: forward",
+        ),
         (BASE + STEPS + "steps: {of: []}", r"steps\.of is an empty list"),
-        (BASE.replace("gpu", "{device: cpu, steps: {timed: 3}}"), r"devices\[1\]\.steps is given and epochs are measured"),
+        (
+            BASE.replace("gpu", "{device: cpu, steps: {timed: 3}}"),
+            r"devices\[1\]\.steps is given and epochs are measured",
+        ),
         (
             BASE.replace("gpu", "{device: cpu, steps: {of: train}}") + STEPS,
             r"unknown key 'of' at devices\[1\]\.steps; accepted: at_most_s, timed, warmup",
