@@ -69,6 +69,29 @@ class Model(ABC):
         """
 
     @abstractmethod
+    def place(self, images: Images) -> Any:
+        """Put one batch (N, H, W, C) on the device in the layout and type that the net takes, and return it once there.
+
+        The three steps take what this returns, any number of times, with labels (N,) in host memory. What a step
+        returns has been copied to host memory, so the device has finished all that it depends on.
+        """
+
+    @abstractmethod
+    def forward_step(self, placed: Any) -> Any:
+        """Return the last node's output in inference mode, in the framework's own layout."""
+
+    @abstractmethod
+    def gradient_step(self, placed: Any, labels: Labels) -> tuple[float, dict[str, Any]]:
+        """Return what `gradients` does, every gradient in the framework's own layout; moving statistics may move."""
+
+    @abstractmethod
+    def train_step(self, placed: Any, labels: Labels) -> float:
+        """Update the weights once, as `train_batches` does, and return the loss before the update.
+
+        The update itself may be under way until `synchronize` returns.
+        """
+
+    @abstractmethod
     def weights(self) -> Weights:
         """Return a copy of all weights by name, moving statistics included, in canonical layouts."""
 

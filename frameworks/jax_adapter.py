@@ -285,9 +285,8 @@ class JaxModel(Model):
         return jax.device_get(run(*self._state[:2], self._cast(images)))
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
-        weights, moving, _, key = self._state
-        (loss, _), gradients = self._loss_and_gradients(weights, moving, self._cast(images), labels, key)
-        return float(loss), {name: np.array(gradient) for name, gradient in gradients.items()}
+        loss, gradients = self.gradient_step(self._cast(images), labels)
+        return loss, {name: np.array(gradient) for name, gradient in gradients.items()}
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         parts, losses = batches(order, self._batch_size), []
@@ -295,6 +294,23 @@ class JaxModel(Model):
             self._state, loss = self._step(self._state, self._cast(images[batch]), labels[batch])
             losses.append(loss)
         return float(np.average(jax.device_get(losses), weights=[len(batch) for batch in parts]))
+
+    def place(self, images: Images) -> jax.Array:
+        return jax.block_until_ready(jax.device_put(self._cast(images), may_alias=False))
+
+    def forward_step(self, placed: jax.Array) -> NDArray[Any]:
+        weights, moving, *_ = self._state
+        return jax.device_get(self._predict(weights, moving, placed))
+
+    def gradient_step(self, placed: jax.Array, labels: Labels) -> tuple[float, dict[str, NDArray[Any]]]:
+        weights, moving, _, key = self._state
+        (loss, _), gradients = self._loss_and_gradients(weights, moving, placed, labels, key)
+        loss, gradients = jax.device_get((loss, gradients))
+        return float(loss), gradients
+
+    def train_step(self, placed: jax.Array, labels: Labels) -> float:
+        self._state, loss = self._step(self._state, placed, labels)
+        return float(loss)
 
     def weights(self) -> Weights:
         return {name: np.array(weight) for name, weight in {**self._state[0], **self._state[1]}.items()}

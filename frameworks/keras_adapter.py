@@ -261,6 +261,10 @@ class Batches(keras.utils.PyDataset):
         return self._images[batch], self._labels[batch]
 
 
+Gradients = Callable[[Any, Labels], tuple[Any, list[Any]]]
+"""From images and labels to the loss and its gradient for each trainable variable."""
+
+
 class Backend(ABC):
     """What Keras leaves to the framework below it."""
 
@@ -271,8 +275,12 @@ class Backend(ABC):
         """Start the device."""
 
     @abstractmethod
-    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        """Return the loss in training mode and its gradient for each trainable variable."""
+    def place(self, images: Images) -> Any:
+        """Copy images to the device and return them once they are there."""
+
+    @abstractmethod
+    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
+        """Return the function that goes through a net in training mode, compiled as `fit` compiles its step."""
 
     @abstractmethod
     def synchronize(self, net: keras.Model) -> None:
@@ -300,10 +308,20 @@ class TensorFlowBackend(Backend):
             batches = batches.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch)))
             return batches.prefetch(2).with_options(options)
 
-    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        with tf.GradientTape() as tape:
-            value = loss(labels, net(images, training=True)) + sum(net.losses)
-        return value, tape.gradient(value, [variable.value for variable in net.trainable_variables])
+    def place(self, images: Images) -> Any:
+        with tf.device(self._device):
+            placed = tf.constant(images)
+        tensorflow_device.synchronize()
+        return placed
+
+    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
+        @tf.function(autograph=False, jit_compile=net.jit_compile)
+        def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
+            with tf.GradientTape() as tape:
+                value = loss(labels, net(images, training=True)) + sum(net.losses)
+            return value, tape.gradient(value, [variable.value for variable in net.trainable_variables])
+
+        return gradients
 
     def synchronize(self, net: keras.Model) -> None:
         tensorflow_device.synchronize()
@@ -318,9 +336,17 @@ class TorchBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = torch_device.start_device(device, cores)
 
-    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        value = loss(labels, net(images, training=True)) + sum(net.losses)
-        return value, list(torch.autograd.grad(value, [variable.value for variable in net.trainable_variables]))
+    def place(self, images: Images) -> Any:
+        placed = torch.tensor(images, device=self._device)
+        torch_device.synchronize(self._device)
+        return placed
+
+    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
+        def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
+            value = loss(labels, net(images, training=True)) + sum(net.losses)
+            return value, list(torch.autograd.grad(value, [variable.value for variable in net.trainable_variables]))
+
+        return gradients
 
     def synchronize(self, net: keras.Model) -> None:
         torch_device.synchronize(self._device)
@@ -335,13 +361,21 @@ class JaxBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = jax_device.start_device(device)
 
-    def gradients(self, net: keras.Model, loss: Any, images: Images, labels: Labels) -> tuple[Any, list[Any]]:
-        def value(trainable: list[Any], others: list[Any]) -> Any:
+    def place(self, images: Images) -> Any:
+        return jax.block_until_ready(jax.device_put(images, may_alias=False))
+
+    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
+        def value(trainable: list[Any], others: list[Any], images: Any, labels: Any) -> Any:
             logits, _, losses = net.stateless_call(trainable, others, images, training=True, return_losses=True)
             return loss(labels, logits) + sum(losses)
 
-        others = [variable.value for variable in net.non_trainable_variables]
-        return jax.jit(jax.value_and_grad(value))([variable.value for variable in net.trainable_variables], others)
+        compiled = jax.jit(jax.value_and_grad(value))
+
+        def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
+            variables = net.trainable_variables, net.non_trainable_variables
+            return compiled(*([variable.value for variable in kind] for kind in variables), images, labels)
+
+        return gradients
 
     def synchronize(self, net: keras.Model) -> None:
         slots = net.optimizer.variables if net.optimizer else []
@@ -397,9 +431,12 @@ class KerasModel(Model):
         self._variables = {name: variables[name] for name in weights}
         for name, variable in self._variables.items():
             variable.assign(weights[name])
-        self._loss = _loss(workload.loss)
+        names = {variable.path: name for name, variable in variables.items()}
+        self._trainable = [names[variable.path] for variable in self._net.trainable_variables]
+        loss = _loss(workload.loss)
         # "auto" is what Keras' users get: XLA on JAX and on TensorFlow with a GPU, none on TensorFlow's CPU or torch.
-        self._net.compile(_optimizer(workload.optimizer), self._loss, run_eagerly=False, jit_compile="auto")
+        self._net.compile(_optimizer(workload.optimizer), loss, run_eagerly=False, jit_compile="auto")
+        self._gradients = backend.make_gradients(self._net, loss)
 
     def forward(self, images: Images) -> NDArray[np.float32]:
         starts = range(0, len(images), self._batch_size)
@@ -410,29 +447,35 @@ class KerasModel(Model):
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         moving = [keras.ops.convert_to_numpy(variable).copy() for variable in self._net.non_trainable_variables]
-        loss, gradients = self._backend.gradients(self._net, self._loss, images, labels)
+        loss, gradients = self.gradient_step(images, labels)
         for variable, before in zip(self._net.non_trainable_variables, moving, strict=True):
             variable.assign(before)
-        named = zip(self._net.trainable_variables, gradients, strict=True)
-        by_path = {variable.path: gradient for variable, gradient in named}
-        return float(keras.ops.convert_to_numpy(loss)), _arrays(
-            {name: by_path[v.path] for name, v in self._variables.items() if v.path in by_path}
-        )
+        return loss, gradients
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         batches = self._backend.feed(images, labels, order, self._batch_size)
         return self._net.fit(batches, epochs=1, shuffle=False, verbose=0).history["loss"][0]
 
+    def place(self, images: Images) -> Any:
+        return self._backend.place(images)
+
+    def forward_step(self, placed: Any) -> NDArray[np.float32]:
+        return self._net.predict_on_batch(placed)
+
+    def gradient_step(self, placed: Any, labels: Labels) -> tuple[float, Weights]:
+        loss, gradients = self._gradients(placed, labels)
+        arrays = [keras.ops.convert_to_numpy(gradient) for gradient in gradients]
+        return float(keras.ops.convert_to_numpy(loss)), dict(zip(self._trainable, arrays, strict=True))
+
+    def train_step(self, placed: Any, labels: Labels) -> float:
+        return float(self._net.train_on_batch(placed, labels, return_dict=True)["loss"])
+
     def weights(self) -> Weights:
-        return _arrays(self._variables)
+        """Return copies; Keras' layouts are the canonical ones."""
+        return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in self._variables.items()}
 
     def synchronize(self) -> None:
         self._backend.synchronize(self._net)
 
     def peak_memory_bytes(self) -> int | None:
         return self._backend.peak_memory_bytes()
-
-
-def _arrays(tensors: dict[str, Any]) -> Weights:
-    """Return copies; Keras' layouts are the canonical ones."""
-    return {name: np.array(keras.ops.convert_to_numpy(tensor)) for name, tensor in tensors.items()}

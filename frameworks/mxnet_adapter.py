@@ -293,6 +293,14 @@ class MXNetAdapter(Adapter):
         return MXNetModel(workload, weights, seed)
 
 
+def _images(images: Images) -> nd.NDArray:
+    return nd.array(images, dtype=np.float32)
+
+
+def _labels(labels: Labels) -> nd.NDArray:
+    return nd.array(labels, dtype=np.int32)
+
+
 class MXNetModel(Model):
     """A hybridised net with its loss, and a Trainer."""
 
@@ -319,62 +327,83 @@ class MXNetModel(Model):
     def _is_decayed(self, name: str) -> bool:
         return self._l2 is not None and self._l2.covers(name)
 
-    def _losses(self, images: Images, labels: Labels) -> nd.NDArray:
+    def _losses(self, images: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
         """Return the loss of each sample, with the gradient of their sum left in the parameters.
 
         The L2 term is in the losses and not in the gradients: to those the optimiser adds it.
         """
         decayed = [parameter.data() for name, parameter in self._trainable.items() if self._is_decayed(name)]
         with autograd.record():
-            losses = self._loss(nd.array(images, dtype=np.float32), nd.array(labels, dtype=np.int32))
+            losses = self._loss(images, labels)
         losses.backward()
         if decayed:
             losses = losses + 0.5 * self._l2.rate * nd.add_n(*[weight.square().sum() for weight in decayed])
         return losses
 
+    def _update(self, samples: int) -> None:
+        """Update the weights by the gradients that the parameters hold, which are sums over so many samples."""
+        self._updates += 1
+        match self._spec:
+            case SGD(nesterov=True) if self._l2:
+                for name in filter(self._is_decayed, self._trainable):
+                    parameter = self._trainable[name]
+                    parameter.grad()[:] += samples * self._l2.rate * parameter.data()
+            case Adam(epsilon=epsilon, beta_2=beta_2, epsilon_form="algorithm-1"):
+                # MXNet's epsilon is the paper's "epsilon hat".
+                self._optimizer.epsilon = epsilon * (1 - rounded(beta_2, "float32") ** self._updates) ** 0.5
+        self._trainer.step(samples)
+
     def forward(self, images: Images) -> NDArray[np.float32]:
         starts = range(0, len(images), self._batch_size)
-        inputs = (nd.array(images[start : start + self._batch_size], dtype=np.float32) for start in starts)
+        inputs = (_images(images[start : start + self._batch_size]) for start in starts)
         return np.concatenate([_canonical_output(self._net(batch)) for batch in inputs])
 
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
         outputs: dict[str, nd.NDArray] = {}
-        self._net.run(nd, nd.array(images, dtype=np.float32), outputs)
+        self._net.run(nd, _images(images), outputs)
         return {name: _canonical_output(output) for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         moving = {name: x.data().copy() for name, x in self._parameters.items() if name not in self._trainable}
-        loss = self._losses(images, labels).asnumpy().mean()
+        loss, gradients = self.gradient_step(_images(images), labels)
         for name, before in moving.items():
             self._parameters[name].set_data(before)
-        gradients = {
-            name: parameter.grad() / len(labels) + (self._l2.rate * parameter.data() if self._is_decayed(name) else 0)
-            for name, parameter in self._trainable.items()
-        }
-        return float(loss), self._canonical(gradients)
+        return loss, self._canonical(gradients)
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         losses: list[nd.NDArray] = []
         for batch in batches(order, self._batch_size):
-            losses.append(self._losses(images[batch], labels[batch]))
-            self._updates += 1
-            match self._spec:
-                case SGD(nesterov=True) if self._l2:
-                    for name in filter(self._is_decayed, self._trainable):
-                        parameter = self._trainable[name]
-                        parameter.grad()[:] += len(batch) * self._l2.rate * parameter.data()
-                case Adam(epsilon=epsilon, beta_2=beta_2, epsilon_form="algorithm-1"):
-                    # MXNet's epsilon is the paper's "epsilon hat".
-                    self._optimizer.epsilon = epsilon * (1 - rounded(beta_2, "float32") ** self._updates) ** 0.5
-            self._trainer.step(len(batch))
+            losses.append(self._losses(_images(images[batch]), _labels(labels[batch])))
+            self._update(len(batch))
             losses[-QUEUED_STEPS:][0].wait_to_read()
         return float(nd.concat(*losses, dim=0).asnumpy().mean(dtype=np.float64))
 
-    def weights(self) -> Weights:
-        return self._canonical({name: parameter.data() for name, parameter in self._parameters.items()})
+    def place(self, images: Images) -> nd.NDArray:
+        placed = _images(images)
+        placed.wait_to_read()
+        return placed
 
-    def _canonical(self, arrays: dict[str, nd.NDArray]) -> Weights:
-        return {name: self._layout.unpack(name, array.asnumpy()) for name, array in arrays.items()}
+    def forward_step(self, placed: nd.NDArray) -> NDArray[np.float32]:
+        return self._net(placed).asnumpy()
+
+    def gradient_step(self, placed: nd.NDArray, labels: Labels) -> tuple[float, dict[str, NDArray[np.float32]]]:
+        losses = self._losses(placed, _labels(labels))
+        gradients = {
+            name: parameter.grad() / len(labels) + (self._l2.rate * parameter.data() if self._is_decayed(name) else 0)
+            for name, parameter in self._trainable.items()
+        }
+        return float(losses.asnumpy().mean()), {name: gradient.asnumpy() for name, gradient in gradients.items()}
+
+    def train_step(self, placed: nd.NDArray, labels: Labels) -> float:
+        losses = self._losses(placed, _labels(labels))
+        self._update(len(labels))
+        return float(losses.asnumpy().mean(dtype=np.float64))
+
+    def weights(self) -> Weights:
+        return self._canonical({name: parameter.data().asnumpy() for name, parameter in self._parameters.items()})
+
+    def _canonical(self, arrays: dict[str, NDArray[np.float32]]) -> Weights:
+        return {name: self._layout.unpack(name, array) for name, array in arrays.items()}
 
     def synchronize(self) -> None:
         nd.waitall()

@@ -48,6 +48,18 @@ class NullModel(Model):
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         return float(np.log(self._classes))
 
+    def place(self, images: Images) -> Images:
+        return images
+
+    def forward_step(self, placed: Images) -> NDArray[np.float32]:
+        return self.forward(placed)
+
+    def gradient_step(self, placed: Images, labels: Labels) -> tuple[float, Weights]:
+        return self.gradients(placed, labels)
+
+    def train_step(self, placed: Images, labels: Labels) -> float:
+        return float(np.log(self._classes))
+
     def weights(self) -> Weights:
         return {name: weight.copy() for name, weight in self._weights.items()}
 

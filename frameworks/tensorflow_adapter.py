@@ -177,6 +177,7 @@ class TensorFlowModel(Model):
         self._infer = tf.function(self._logits, input_signature=[images], **compiled)
         self._differentiate = tf.function(self._loss_and_gradients, **compiled)
         self._step = tf.function(self._update, **compiled)
+        self._train_one = tf.function(self._update_once, autograph=False)
         self._train = tf.function(self._train_in_order, input_signature=[images, labels, order, settings, update])
 
     def _seeds(self, update: tf.Tensor) -> Tensors:
@@ -247,22 +248,28 @@ class TensorFlowModel(Model):
                     moving.assign_sub(share * (moving - statistics[f"{node.name}/{name}"]))
         return loss
 
-    def _train_in_order(
-        self, images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor, settings: tf.Tensor, first_update: tf.Tensor
-    ) -> tf.Tensor:
-        """Loop over the batches and their settings within one trace that leaves the batch size open.
+    def _update_once(self, images: tf.Tensor, labels: tf.Tensor, settings: tf.Tensor, update: tf.Tensor) -> tf.Tensor:
+        """Update the weights with one of the optimiser's settings and return the loss before.
 
         Counter and seeds stay on the host, where a GPU's kernels expect them: the device never has to be waited for.
         """
+        with tf.device(HOST):
+            seeds, rate, epsilon = self._seeds(update), settings[0], settings[1]
+        with tf.device(self._device):
+            return self._step(images, labels, seeds, rate, epsilon)
+
+    def _train_in_order(
+        self, images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor, settings: tf.Tensor, first_update: tf.Tensor
+    ) -> tf.Tensor:
+        """Loop over the batches and their settings within one trace that leaves the batch size open."""
         with tf.device(self._device):
             total = tf.constant(0.0, tf.float64)
         with tf.device(HOST):
             for number in tf.range(tf.shape(settings, tf.int64)[0]):
                 batch = order[number * self._batch_size : (number + 1) * self._batch_size]
                 batch_images, batch_labels = tf.gather(images, batch), tf.gather(labels, batch)
-                seeds, rate, epsilon = self._seeds(first_update + number), settings[number, 0], settings[number, 1]
+                loss = self._update_once(batch_images, batch_labels, settings[number], first_update + number)
                 with tf.device(self._device):
-                    loss = self._step(batch_images, batch_labels, seeds, rate, epsilon)
                     total += tf.cast(loss, tf.float64) * tf.cast(tf.size(batch), tf.float64)
         return total / tf.cast(tf.size(order), tf.float64)
 
@@ -277,9 +284,7 @@ class TensorFlowModel(Model):
         return {name: output.numpy() for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
-        seeds = self._seeds(tf.constant(self._updates, tf.int64))
-        loss, gradients, _ = self._differentiate(images, labels, seeds)
-        return float(loss), {name: gradient.numpy() for name, gradient in zip(self._weights, gradients, strict=True)}
+        return self.gradient_step(images, labels)
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         first, count = self._updates, math.ceil(len(order) / self._batch_size)
@@ -287,6 +292,27 @@ class TensorFlowModel(Model):
         with tf.device(HOST):
             arrays = self._host_tensors.convert(images, labels)
             return float(self._train(*arrays, order, self._optimizer.settings(first, count), first))
+
+    def place(self, images: Images) -> tf.Tensor:
+        with tf.device(self._device):
+            placed = tf.constant(images)
+        self.synchronize()
+        return placed
+
+    def forward_step(self, placed: tf.Tensor) -> NDArray[Any]:
+        return self._infer(placed).numpy()
+
+    def gradient_step(self, placed: tf.Tensor, labels: Labels) -> tuple[float, Weights]:
+        with tf.device(HOST):
+            seeds = self._seeds(tf.constant(self._updates, tf.int64))
+        loss, gradients, _ = self._differentiate(placed, labels, seeds)
+        return float(loss), {name: gradient.numpy() for name, gradient in zip(self._weights, gradients, strict=True)}
+
+    def train_step(self, placed: tf.Tensor, labels: Labels) -> float:
+        with tf.device(HOST):
+            (settings,), update = self._optimizer.settings(self._updates, 1), tf.constant(self._updates, tf.int64)
+            self._updates += 1
+            return float(self._train_one(placed, labels, settings, update))
 
     def weights(self) -> Weights:
         return {name: variable.numpy() for name, variable in {**self._weights, **self._moving}.items()}

@@ -268,37 +268,68 @@ class TorchModel(Model):
     def _images(self, images: torch.Tensor) -> torch.Tensor:
         return images.to(self._device, self._dtype, non_blocking=True).permute(0, 3, 1, 2)
 
+    def _labels(self, labels: Labels) -> torch.Tensor:
+        return torch.from_numpy(labels).long().to(self._device, non_blocking=True)
+
+    def _set_training(self, training: bool) -> None:
+        """Bring the net into a mode; going through all modules takes time, so only if it is in the other."""
+        if self._net.training is not training:
+            self._net.train(training)
+
+    def _update(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Update the weights and return the loss before."""
+        loss = self._loss(images, labels)
+        self._optimizer.update(loss)
+        return loss.detach()
+
     def forward(self, images: Images) -> NDArray[Any]:
-        self._net.eval()
+        self._set_training(False)
         with torch.inference_mode():
             logits = [self._logits(self._images(batch)) for batch in torch.from_numpy(images).split(self._batch_size)]
             return _canonical_output(torch.cat(logits))
 
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
-        self._net.eval()
+        self._set_training(False)
         outputs: dict[str, torch.Tensor] = {}
         with torch.inference_mode():
             self._net(self._images(torch.from_numpy(images)), outputs)
         return {name: _canonical_output(output) for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
-        self._net.train()
         moving = {name: tensor.clone() for name, tensor in self._net.named_buffers()}
-        loss = self._loss(self._images(torch.from_numpy(images)), torch.from_numpy(labels).long().to(self._device))
-        gradients = torch.autograd.grad(loss, list(self._parameters.values()))
+        loss, gradients = self.gradient_step(self._images(torch.from_numpy(images)), labels)
         self._net.load_state_dict(moving, strict=False)
-        return loss.item(), self._canonical(dict(zip(self._parameters, gradients, strict=True)))
+        return loss, self._canonical(gradients)
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
-        self._net.train()
+        self._set_training(True)
         host_images, host_labels = torch.from_numpy(images), torch.from_numpy(labels).long()
         losses, sizes = [], []
         for batch in torch.from_numpy(order).split(self._batch_size):
-            loss = self._loss(self._images(host_images[batch]), host_labels[batch].to(self._device, non_blocking=True))
-            self._optimizer.update(loss)
-            losses.append(loss.detach())
+            labels_there = host_labels[batch].to(self._device, non_blocking=True)
+            losses.append(self._update(self._images(host_images[batch]), labels_there))
             sizes.append(len(batch))
         return float(np.average(torch.stack(losses).cpu().numpy(), weights=sizes))
+
+    def place(self, images: Images) -> torch.Tensor:
+        placed = self._images(torch.tensor(images))
+        self.synchronize()
+        return placed
+
+    def forward_step(self, placed: torch.Tensor) -> torch.Tensor:
+        self._set_training(False)
+        with torch.inference_mode():
+            return self._logits(placed).cpu()
+
+    def gradient_step(self, placed: torch.Tensor, labels: Labels) -> tuple[float, dict[str, torch.Tensor]]:
+        self._set_training(True)
+        loss = self._loss(placed, self._labels(labels))
+        gradients = torch.autograd.grad(loss, list(self._parameters.values()))
+        return loss.item(), {name: x.cpu() for name, x in zip(self._parameters, gradients, strict=True)}
+
+    def train_step(self, placed: torch.Tensor, labels: Labels) -> float:
+        self._set_training(True)
+        return self._update(placed, self._labels(labels)).item()
 
     def weights(self) -> Weights:
         return self._canonical(self._net.canonical_tensors())

@@ -1,4 +1,4 @@
-"""The child process: reads one job as JSON, trains it with one adapter, writes events, and owns the clock.
+"""The child process: reads one job as JSON, runs it with one adapter, writes events, and owns the clock.
 
 Started as `python -m frameworks.worker EVENTS_FD` in the tool's environment, with the job on standard input. Events are
 JSON objects, one a line, on a pipe of their own, because frameworks print. Loads the standard library, NumPy,
@@ -27,7 +27,7 @@ from frameworks import TOOLS
 from frameworks.base import Adapter, DeviceUnavailableError, Model
 from frameworks.reference import softmax_cross_entropy
 from workloads.datasets import Split, load_split
-from workloads.initial import arrays_fingerprint, epoch_order, initial_weights
+from workloads.initial import arrays_fingerprint, epoch_order, initial_weights, step_labels
 from workloads.spec import Workload, from_json
 
 OUT_OF_MEMORY_MARKS = (
@@ -109,6 +109,69 @@ def train_epoch(model: Model, workload: Workload, data: Split, order: np.ndarray
         raise StoppedError("diverged", f"the training loss of epoch {epoch + 1} is {loss}")
 
 
+def run_epochs(model: Model, workload: Workload, data: Split, seed: int, clock: Clock) -> dict[str, Any]:
+    """Train and evaluate; return the part of the result that says what came of it."""
+    orders = [epoch_order(len(data.train_labels), seed, epoch) for epoch in range(workload.epochs)]
+    clock.send("training")
+    for epoch, order in enumerate(orders):
+        train_epoch(model, workload, data, order, clock, epoch)
+    with clock.stage("evaluate"):
+        logits = model.forward(data.test_images)
+        model.synchronize()
+    judged = judge(logits, data.test_labels)
+    if not np.isfinite(judged["loss"]):
+        raise StoppedError("diverged", f"the loss on the test set is {judged['loss']}")
+    fingerprint = arrays_fingerprint({f"{epoch:04}": order for epoch, order in enumerate(orders)})
+    return {**judged, "order_fingerprint": fingerprint}
+
+
+def take_step(model: Model, measure: str, placed: Any, labels: np.ndarray) -> float | None:
+    """Take one step on a placed batch and return its loss, if that kind of step has one."""
+    match measure:
+        case "forward":
+            model.forward_step(placed)
+            return None
+        case "gradients":
+            return model.gradient_step(placed, labels)[0]
+        case "train":
+            return model.train_step(placed, labels)
+    raise ValueError(f"measure {measure!r}")
+
+
+def time_box(warmup: int, timed: int, at_most_s: float) -> Iterator[bool]:
+    """Yield whether the step to be taken now is a warm-up, until steps or time have run out.
+
+    No warm-up step starts once half of `at_most_s` has gone by, and no timed one once all of it has, counted from the
+    first timed step; the first of each kind is always taken.
+    """
+    for is_warmup, count, limit_s in ((True, warmup, at_most_s / 2), (False, timed, at_most_s)):
+        began = time.monotonic()
+        for number in range(count):
+            if number and time.monotonic() - began >= limit_s:
+                break
+            yield is_warmup
+
+
+def run_steps(model: Model, workload: Workload, data: Split, job: dict[str, Any], clock: Clock) -> None:
+    """Take warm-up and timed steps on the first batch in stored order, each on a clock of its own.
+
+    Its labels are the stored ones; on noise they are drawn anew for every step.
+    """
+    size, noise = workload.batch_size, workload.data.noise
+    placed, stored = model.place(data.train_images[:size]), data.train_labels[:size]
+    clock.send("training")
+    for step, warmup in enumerate(time_box(**job["steps"])):
+        labels = step_labels(noise.labels, size, job["seed"], step) if noise else stored
+        with clock.measure() as times:
+            loss = take_step(model, job["measure"], placed, labels)
+            model.synchronize()
+        if step == 0:
+            clock.send("stage", stage="first_step", **times)
+        clock.send("step", step=step, warmup=warmup, loss=loss, **times)
+        if loss is not None and not np.isfinite(loss):
+            raise StoppedError("diverged", f"the loss of step {step + 1} is {loss}")
+
+
 def run_job(job: dict[str, Any], clock: Clock) -> None:
     """Go through the stages of a cell. Raises StoppedError for an outcome that is neither `ok` nor a fault."""
     workload: Workload = from_json(job["workload"])
@@ -127,27 +190,21 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
         for array in vars(data).values():
             array.sum()
     weights = initial_weights(workload.network, job["seed"])
-    orders = [epoch_order(len(data.train_labels), job["seed"], epoch) for epoch in range(workload.epochs)]
     with clock.stage("build"):
         model = adapter.build(workload, weights, job["seed"], "float32")
         model.synchronize()
-    clock.send("training")
-    for epoch, order in enumerate(orders):
-        train_epoch(model, workload, data, order, clock, epoch)
-    with clock.stage("evaluate"):
-        logits = model.forward(data.test_images)
-        model.synchronize()
-    judged = judge(logits, data.test_labels)
-    if not np.isfinite(judged["loss"]):
-        raise StoppedError("diverged", f"the loss on the test set is {judged['loss']}")
+    outcome = {"error_rate": None, "loss": None, "order_fingerprint": None}
+    if job["measure"] == "epochs":
+        outcome = run_epochs(model, workload, data, job["seed"], clock)
+    else:
+        run_steps(model, workload, data, job, clock)
     clock.send(
         "result",
-        **judged,
+        **outcome,
         process_s=time.process_time(),
         peak_memory_bytes=model.peak_memory_bytes(),
         rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         weights_fingerprint=arrays_fingerprint(weights),
-        order_fingerprint=arrays_fingerprint({f"{epoch:04}": order for epoch, order in enumerate(orders)}),
         python=platform.python_version(),
         packages=installed_packages(),
     )

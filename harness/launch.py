@@ -9,8 +9,9 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +36,7 @@ EVENT_FIELDS: dict[str, set[str]] = {
     "training": set(),
     "stage": {"stage", "wall_s", "process_s"},
     "epoch": {"epoch", "samples", "loss", "wall_s", "process_s"},
+    "step": {"step", "warmup", "loss", "wall_s", "process_s"},
     "result": {"error_rate", "loss", "process_s", "rss_bytes", "peak_memory_bytes", "python", "packages"},
     "failure": {"status", "reason"},
 }
@@ -96,6 +98,8 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
         "device": cell.device,
         "cores": cores,
         "workload": to_json(cell.workload),
+        "measure": cell.measure,
+        "steps": cell.steps and asdict(cell.steps),
         "seed": cell.seed,
         "data": str(data),
     }
@@ -118,14 +122,14 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
     told = any(event["event"] == "failure" for event in events)
     if status != "ok" and not told and log_lines:
         reason = f"{reason}; last log line: {log_lines[-1]}"
-    training = [event["at"] for event in events if event["event"] in ("training", "epoch")]
+    window = _measured_window(events)
     return Outcome(
         status=status,
         reason=reason,
         events=events,
         log=log_lines,
         total_s=(ended or time.monotonic()) - started,
-        gpu_pct=watch.mean_pct(training[0], training[-1]) if watch and training else None,
+        gpu_pct=watch.mean_pct(*window) if watch and window else None,
     )
 
 
@@ -246,7 +250,7 @@ def _judge(exit_code: int, events: list[Event], bad_line: str | None, limit_s: f
         stage = by_name.get("stage", {}).get("stage", "start")
         return (
             "timeout",
-            f"not done within the time limit of {limit_s:g} s, {len(_epochs(events))} epochs after {stage}",
+            f"not done within the time limit of {limit_s:g} s, {_progress(events)} after {stage}",
         )
     if exit_code < 0:
         name = signal.Signals(-exit_code).name
@@ -255,8 +259,19 @@ def _judge(exit_code: int, events: list[Event], bad_line: str | None, limit_s: f
     return "failed", f"ended with exit code {exit_code} and no result"
 
 
-def _epochs(events: list[Event]) -> list[Event]:
-    return [event for event in events if event["event"] == "epoch"]
+def _progress(events: list[Event]) -> str:
+    """Return how many epochs or steps a worker has done."""
+    done = Counter(event["event"] for event in events)
+    return f"{done['step']} steps" if done["step"] else f"{done['epoch']} epochs"
+
+
+def _measured_window(events: list[Event]) -> tuple[float, float] | None:
+    """Return the moments between which all epochs lie, or all timed steps; None where there is neither."""
+    steps = [event for event in events if event["event"] == "step" and not event["warmup"]]
+    if steps:
+        return steps[0]["at"] - steps[0]["wall_s"], steps[-1]["at"]
+    epochs = [event["at"] for event in events if event["event"] in ("training", "epoch")]
+    return (epochs[0], epochs[-1]) if epochs else None
 
 
 @contextlib.contextmanager

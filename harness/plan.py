@@ -19,23 +19,43 @@ from workloads.spec import Workload
 DEVICES = ("cpu", "gpu")
 PRECISIONS = ("float32",)
 KEYS = (
-    "tools", "devices", "models", "batch_sizes", "precisions", "repeats", "seed", "time_limit_s", "environments",
-    "exclude", "include",
+    "tools", "devices", "models", "batch_sizes", "precisions", "measure", "steps", "repeats", "seed", "time_limit_s",
+    "environments", "exclude", "include",
 )  # fmt: skip
-AXES = ("tool", "device", "cores", "model", "batch_size", "precision")
+AXES = ("tool", "device", "cores", "model", "batch_size", "precision", "measure")
 
 NotRun = Literal["skipped", "unsupported", "unavailable"]
+Measure = Literal["epochs", "forward", "gradients", "train"]
+STEP_KINDS: tuple[Measure, ...] = ("forward", "gradients", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How many steps a step measurement takes: none is started once `at_most_s` of timed ones have gone by."""
+
+    warmup: int = 10
+    timed: int = 100
+    at_most_s: int = 300
+
+
+LEAST = {"warmup": 0, "timed": 1, "at_most_s": 1}
+"""The least of each number of `Steps`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One measurement of the matrix. `cores` is None for all cores that the runner may use."""
+    """One measurement of the matrix. `cores` is None for all cores that the runner may use.
+
+    `steps` is for a measurement of steps, and None for one of epochs.
+    """
 
     tool: str
     device: Device
     cores: int | None
     workload: Workload
     precision: str
+    measure: Measure
+    steps: Steps | None
     repeat: int
     seed: int
     time_limit_s: float
@@ -51,6 +71,7 @@ class Cell:
             "model": self.workload.name,
             "batch_size": self.workload.batch_size,
             "precision": self.precision,
+            "measure": self.measure,
             **dict(self.workload.parameters),
         }
 
@@ -58,8 +79,9 @@ class Cell:
     def label(self) -> str:
         """Name the cell for people, e.g. `torch · cpu · mnist-mlp units=64 · batch 128`."""
         device = self.device if self.cores is None else f"{self.device} with {self.cores} of its cores"
+        measure = f" · {self.measure} steps" if self.steps else ""
         repeat = f" · repeat {self.repeat + 1}" if self.repeat else ""
-        return f"{self.tool} · {device} · {self.workload.label} · batch {self.workload.batch_size}{repeat}"
+        return f"{self.tool} · {device} · {self.workload.label} · batch {self.workload.batch_size}{measure}{repeat}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +91,17 @@ class _Common:
     seed: int
     time_limit_s: float
     environments: Mapping[str, str]
+    measures: tuple[Measure, ...]
+    steps: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A device of the matrix, its cores, and the numbers of steps that are others on it."""
+
+    device: Device
+    cores: int | None
+    steps: Mapping[str, int]
 
 
 def load_matrix(path: Path) -> list[Cell]:
@@ -91,13 +124,16 @@ def load_matrix(path: Path) -> list[Cell]:
 
 
 def _span(content: dict[str, Any]) -> list[Cell]:
+    measures, steps = _measures(content)
     common = _Common(
+        measures=measures,
+        steps=steps,
         seed=_whole(content.get("seed", 0), "seed", least=0, most=2**32 - 1),
         time_limit_s=_whole(content.get("time_limit_s", 3600), "time_limit_s", least=1, most=10**8),
         environments=_environments(content.get("environments", "managed")),
     )
     tools = [_known("tool", tool, TOOLS, f"tools[{i}]") for i, tool in enumerate(_list(content, "tools"))]
-    devices = [_device(value, f"devices[{i}]") for i, value in enumerate(_list(content, "devices"))]
+    devices = [_device(value, f"devices[{i}]", measures) for i, value in enumerate(_list(content, "devices"))]
     models = [w for i, value in enumerate(_list(content, "models")) for w in _models(value, f"models[{i}]")]
     sizes = content.get("batch_sizes")
     if sizes is not None:
@@ -106,14 +142,17 @@ def _span(content: dict[str, Any]) -> list[Cell]:
     chosen = _as_list(content.get("precisions", list(PRECISIONS)), "precisions")
     precisions = [_known("precision", value, PRECISIONS, f"precisions[{i}]") for i, value in enumerate(chosen)]
     cells = [
-        _cell(common, tool, device, cores, model, precision)
-        for model, (device, cores), precision, tool in itertools.product(models, devices, precisions, tools)
+        _cell(common, tool, place, model, precision, measure)
+        for model, place, precision, measure, tool in itertools.product(models, devices, precisions, measures, tools)
     ]
     cells = _exclude(cells, _rules(content, "exclude"))
     cells += _include(common, _rules(content, "include"))
     for cell, times in Counter(cells).items():
         if times > 1:
             raise UserError(f"the matrix holds {cell.label} {times} times; accepted: once. Remove the others.")
+    for cell in cells:
+        if cell.not_run is None and (problem := _mismatch(cell)):
+            raise UserError(f"{cell.label} cannot be measured: {problem}")
     return repeat_cells(cells, content.get("repeats", 1), "repeats")
 
 
@@ -123,20 +162,65 @@ def repeat_cells(cells: list[Cell], repeats: Any, where: str) -> list[Cell]:
     return [replace(cell, repeat=number) for number in rounds for cell in cells if cell.repeat == 0]
 
 
-def _cell(common: _Common, tool: str, device: Device, cores: int | None, workload: Workload, precision: str) -> Cell:
-    reason = TOOLS[tool].unsupported.get(device)
+def _cell(common: _Common, tool: str, place: _Place, workload: Workload, precision: str, measure: Measure) -> Cell:
+    reason = TOOLS[tool].unsupported.get(place.device)
     return Cell(
         tool=tool,
-        device=device,
-        cores=cores,
+        device=place.device,
+        cores=place.cores,
         workload=workload,
         precision=precision,
+        measure=measure,
+        steps=None if measure == "epochs" else replace(common.steps, **place.steps),
         repeat=0,
         seed=common.seed,
         time_limit_s=common.time_limit_s,
         environment=common.environments.get(tool, "managed"),
         not_run=("unsupported", reason) if reason else None,
     )
+
+
+def _mismatch(cell: Cell) -> str | None:
+    """Return why a workload cannot be measured so, or None if it can."""
+    workload, samples = cell.workload, cell.workload.data.train_samples
+    if cell.measure in ("epochs", "train") and workload.optimizer is None:
+        return (
+            f"{workload.name} has no optimiser; accepted: `measure: steps` with `steps: {{of: [forward, gradients]}}`. "
+            "Correct the matrix."
+        )
+    if cell.measure == "epochs" and workload.data.noise:
+        return f"the data of {workload.name} is noise; accepted: `measure: steps`. Correct the matrix."
+    if cell.measure != "epochs" and workload.batch_size > samples:
+        return (
+            f"a step takes {workload.batch_size} images and there are {samples}; accepted: a batch size up to "
+            f"{samples}. Correct the matrix."
+        )
+    return None
+
+
+def _measures(content: dict[str, Any]) -> tuple[tuple[Measure, ...], Steps]:
+    """Read `measure` and `steps: {of: [forward, train], warmup: 10, timed: 100, at_most_s: 300}`."""
+    _known("measure", content.get("measure", "epochs"), ("epochs", "steps"), "measure")
+    if content.get("measure") != "steps":
+        if "steps" in content:
+            raise UserError("steps is given without `measure: steps`; accepted: both or none. Add or remove one.")
+        return ("epochs",), Steps()
+    numbers = dict(_mapping(content.get("steps", {}), "steps", ("of", *LEAST)))
+    chosen = _as_list(numbers.pop("of", ["train"]), "steps.of")
+    kinds: Any = tuple(_known("kind of step", kind, STEP_KINDS, f"steps.of[{i}]") for i, kind in enumerate(chosen))
+    return kinds, Steps(**_step_numbers(numbers, "steps"))
+
+
+def _step_numbers(numbers: Mapping[str, Any], where: str) -> dict[str, int]:
+    return {key: _whole(number, f"{where}.{key}", least=LEAST[key]) for key, number in numbers.items()}
+
+
+def _mapping(value: Any, where: str, accepted: Iterable[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is {value!r}; accepted: the keys {', '.join(accepted)}. Correct it.")
+    for key in value:
+        _known("key", key, accepted, where)
+    return value
 
 
 def _as_list(value: Any, where: str) -> list[Any]:
@@ -183,16 +267,22 @@ def _environments(value: Any) -> dict[str, str]:
     return chosen
 
 
-def _device(value: Any, where: str) -> tuple[Device, int | None]:
-    """Read `cpu`, `gpu`, or `{device: cpu, cores: 1}`."""
+def _device(value: Any, where: str, measures: tuple[Measure, ...]) -> _Place:
+    """Read `cpu`, `gpu`, or `{device: cpu, cores: 1, steps: {timed: 3}}`."""
     entry = {"device": value} if isinstance(value, str) else value
     if not isinstance(entry, dict):
         raise unknown("device", value, DEVICES, where=where)
     for key in entry:
-        _known("key", key, ("device", "cores"), where)
+        _known("key", key, ("device", "cores", "steps"), where)
     device: Any = _known("device", entry.get("device"), DEVICES, where)
     cores = entry.get("cores")
-    return device, None if cores is None else _whole(cores, f"{where}.cores", least=1)
+    if "steps" in entry and measures == ("epochs",):
+        raise UserError(f"{where}.steps is given and epochs are measured; accepted: it with steps. Remove it.")
+    return _Place(
+        device=device,
+        cores=None if cores is None else _whole(cores, f"{where}.cores", least=1),
+        steps=_step_numbers(_mapping(entry.get("steps", {}), f"{where}.steps", LEAST), f"{where}.steps"),
+    )
 
 
 def _models(value: Any, where: str) -> Iterator[Workload]:
@@ -238,12 +328,16 @@ def _include(common: _Common, rules: list[Any]) -> list[Cell]:
             raise UserError(f"{where} is {rule!r}; accepted: tool, device and model, and more if wanted.")
         rest = dict(rule)
         tool = _known("tool", rest.pop("tool"), TOOLS, where)
-        device, cores = _device({key: rest.pop(key) for key in ("device", "cores") if key in rest}, where)
+        measures = common.measures
+        if "measure" in rest:
+            chosen: Any = _known("measure", rest.pop("measure"), ("epochs", *STEP_KINDS), where)
+            measures = (chosen,)
+        place = _device({key: rest.pop(key) for key in ("device", "cores", "steps") if key in rest}, where, measures)
         precision = _known("precision", rest.pop("precision", PRECISIONS[0]), PRECISIONS, where)
         size = _whole(rest.pop("batch_size"), f"{where}.batch_size", least=1) if "batch_size" in rest else None
         for workload in _models(rest, where):
             sized = replace(workload, batch_size=size) if size else workload
-            cells.append(_cell(common, tool, device, cores, sized, precision))
+            cells += [_cell(common, tool, place, sized, precision, measure) for measure in measures]
     return cells
 
 

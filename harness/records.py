@@ -1,6 +1,7 @@
 """What is kept: one JSON file a run of a cell, written whole or not at all and never edited.
 
-Schema history: 1, the first; 2 adds `sameness`, the verdict of the same-net proof.
+Schema history: 1, the first; 2 adds `sameness`, the verdict of the same-net proof; 3 adds `steps`, what each step of a
+step measurement took.
 """
 
 import errno
@@ -9,7 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,27 @@ from workloads.datasets import file_sha256
 from workloads.errors import UserError
 from workloads.spec import fingerprint
 
-SCHEMA = 2
+SCHEMA = 3
 SUITE = "1"
 """Version of what is measured and how: only records of one suite share a table."""
 PARTS = (
-    "key", "schema", "suite", "finished_at", "cell", "status", "reason", "time", "epochs", "error_rate", "test_loss",
-    "utilisation", "sameness", "host", "versions", "fingerprints",
+    "key", "schema", "suite", "finished_at", "cell", "status", "reason", "time", "epochs", "steps", "error_rate",
+    "test_loss", "utilisation", "sameness", "host", "versions", "fingerprints",
 )  # fmt: skip
 NAMES_WITHIN = {
-    "cell": ("tool", "device", "cores", "gpus", "model", "batch_size", "precision", "epochs", "seed", "repeat"),
+    "cell": (
+        "tool",
+        "device",
+        "cores",
+        "gpus",
+        "model",
+        "batch_size",
+        "precision",
+        "measure",
+        "epochs",
+        "seed",
+        "repeat",
+    ),
     "time": ("train_s", "total_s"),
     "utilisation": ("gpu_pct", "cpu_pct"),
     "sameness": ("level", "reason", "findings"),
@@ -81,7 +94,7 @@ def environment_fingerprint(cell: Cell) -> str:
 
 
 def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:
-    """Return the record's `cell` part; `cores` is what the cell was given."""
+    """Return the record's `cell` part; `cores` is what the cell was given, `steps` only there if it measures steps."""
     return {
         "tool": cell.tool,
         "device": cell.device,
@@ -90,10 +103,11 @@ def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:
         "model": cell.workload.label,
         "batch_size": cell.workload.batch_size,
         "precision": cell.precision,
-        "measure": "epochs",
-        "epochs": cell.workload.epochs,
+        "measure": cell.measure,
+        "epochs": 0 if cell.steps else cell.workload.epochs,
         "repeat": cell.repeat,
         "seed": cell.seed,
+        **({"steps": asdict(cell.steps)} if cell.steps else {}),
     }
 
 
@@ -117,6 +131,11 @@ def cell_key(cell: Cell, cores: int, machine: str) -> str:
     )
 
 
+def timed_s(content: dict[str, Any]) -> list[float]:
+    """Return the seconds of each timed step of a record."""
+    return [step["wall_s"] for step in content["steps"] if not step["warmup"]]
+
+
 def read_records(folder: Path) -> list[Record]:
     """Read every record below a folder, in the order of their paths; a folder that is not there yet holds none.
 
@@ -136,6 +155,8 @@ def _read(path: Path) -> Record:
     if isinstance(content, dict):
         if content.get("schema") == 1:
             content |= {"schema": 2, "sameness": {"level": None, "reason": "measured before proofs", "findings": []}}
+        if content.get("schema") == 2:
+            content |= {"schema": 3, "steps": []}
         missing = [part for part in PARTS if part not in content]
         missing += [
             f"{part}.{name}"
@@ -159,7 +180,8 @@ def _read(path: Path) -> Record:
 def write_record(folder: Path, content: dict[str, Any]) -> Path:
     """Write a record below `folder` and return its path. Raises UserError if the folder takes no file."""
     cell = content["cell"]
-    words = (cell["tool"], cell["device"], f"{cell['cores']}c", cell["model"], f"b{cell['batch_size']}")
+    words = [cell["tool"], cell["device"], f"{cell['cores']}c", cell["model"], f"b{cell['batch_size']}"]
+    words += [cell["measure"]] if cell["measure"] != "epochs" else []
     name = re.sub(r"[^A-Za-z0-9.=-]+", "_", "_".join(words))
     moment = re.sub(r"\D", "", content["finished_at"])[:17]
     name = f"{name}_r{cell['repeat']}_{content['key'][:12]}_{moment}.json"

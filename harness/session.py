@@ -104,7 +104,7 @@ def judge_curves(planned: Sequence[Planned]) -> dict[Cell, Judgement]:
     curves = {
         item.cell: [epoch["loss"] for epoch in item.done.content["epochs"]]
         for item in planned
-        if item.done and item.done.status == "ok" and item.cell.tool != FLOOR
+        if item.done and item.done.status == "ok" and item.cell.measure == "epochs" and item.cell.tool != FLOOR
     }
     return {
         cell: judge_curve(
@@ -161,6 +161,7 @@ def _forward(view: View, cell: Cell) -> Callable[[Event], None]:
 
 
 EPOCH_PARTS = ("wall_s", "process_s", "samples", "loss", "validation")
+STEP_PARTS = ("wall_s", "process_s", "warmup", "loss")
 Environment = tuple[Path | None, str, str]
 """The requirements file, the Python version, and `managed`, `current` or the path of an interpreter."""
 
@@ -204,7 +205,6 @@ def make_record(
 ) -> dict[str, Any]:
     """Put together a record from what a worker sent and the proof said. Parts that were not measured are None."""
     named = {event["event"]: event for event in outcome.events}
-    epochs = [event for event in outcome.events if event["event"] == "epoch"]
     result = named.get("result", {})
     content = {
         "key": item.key,
@@ -215,7 +215,8 @@ def make_record(
         "status": outcome.status,
         "reason": outcome.reason and without_folders(outcome.reason),
         "time": time_ledger(outcome),
-        "epochs": [{name: _finite(event[name]) for name in EPOCH_PARTS if name in event} for event in epochs],
+        "epochs": _parts(outcome, "epoch", EPOCH_PARTS),
+        "steps": _parts(outcome, "step", STEP_PARTS),
         "error_rate": result.get("error_rate"),
         "test_loss": result.get("loss"),
         "utilisation": utilisation(outcome, item.cores, 1 if item.cell.device == "gpu" else 0),
@@ -236,6 +237,12 @@ def make_record(
     return content if outcome.status == "ok" else content | {"log": [without_folders(line) for line in outcome.log]}
 
 
+def _parts(outcome: Outcome, event: str, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what is kept of every event of a kind."""
+    found = [one for one in outcome.events if one["event"] == event]
+    return [{name: _finite(one[name]) for name in names if name in one} for one in found]
+
+
 def _finite(value: Any) -> Any:
     """Return a value of JSON with None for what is no number, such as the loss of a run that diverged."""
     if isinstance(value, dict):
@@ -253,15 +260,17 @@ def without_folders(text: str) -> str:
 def time_ledger(outcome: Outcome) -> dict[str, float | None]:
     """Return where a worker's wall time went, in seconds.
 
-    import + device + data + build + train + evaluate + other = total. `train_s` is all epochs with the first step;
-    `steady_epoch_s` is the median epoch without the first; `process_s` is CPU time of the whole process.
+    import + device + data + build + train + evaluate + other = total. `train_s` is all epochs with the first step, or
+    all steps with those of the warm-up; `steady_epoch_s` is the median epoch without the first; `process_s` is CPU time
+    of the whole process.
     """
     stages = {event["stage"]: event["wall_s"] for event in outcome.events if event["event"] == "stage"}
     epochs = [event["wall_s"] for event in outcome.events if event["event"] == "epoch"]
     result = next((event for event in outcome.events if event["event"] == "result"), {})
     ledger: dict[str, float | None] = {f"{name}_s": stages.get(name) for name in ("import", "device", "data", "build")}
     ledger["first_step_s"] = stages.get("first_step")
-    ledger["train_s"] = sum(epochs) if epochs else None
+    steps = [event["wall_s"] for event in outcome.events if event["event"] == "step"]
+    ledger["train_s"] = sum(epochs or steps) if epochs or steps else None
     ledger["steady_epoch_s"] = statistics.median(epochs[1:]) if len(epochs) > 1 else None
     ledger["evaluate_s"] = stages.get("evaluate")
     known = [ledger[f"{name}_s"] or 0.0 for name in ("import", "device", "data", "build", "train", "evaluate")]
@@ -272,16 +281,21 @@ def time_ledger(outcome: Outcome) -> dict[str, float | None]:
 
 
 def utilisation(outcome: Outcome, cores: int, gpus: int) -> dict[str, float | int | None]:
-    """Return how busy cores and GPU were over all epochs; `cpu_pct` is of the cores given, by process CPU time."""
-    epochs = [event for event in outcome.events if event["event"] == "epoch"]
+    """Return how busy cores and GPU were over all epochs, or all timed steps.
+
+    `cpu_pct` is of the cores given, by process CPU time.
+    """
+    measured = [
+        one for one in outcome.events if one["event"] == "epoch" or (one["event"] == "step" and not one["warmup"])
+    ]
     result = next((event for event in outcome.events if event["event"] == "result"), {})
-    wall = sum(event["wall_s"] for event in epochs)
+    wall = sum(event["wall_s"] for event in measured)
     rss, gpu_memory = result.get("rss_bytes"), result.get("peak_memory_bytes")
     return {
         "gpu_pct": outcome.gpu_pct,
         "gpu_memory_mib": None if gpu_memory is None else gpu_memory / 2**20,
         "gpus": gpus,
-        "cpu_pct": 100 * sum(event["process_s"] for event in epochs) / (wall * cores) if wall else None,
+        "cpu_pct": 100 * sum(event["process_s"] for event in measured) / (wall * cores) if wall else None,
         "cpus": cores,
         "rss_mib": None if rss is None else rss / 2**20,
     }

@@ -1,77 +1,18 @@
 """From records to Markdown: the same records always give the same text."""
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from frameworks import FLOOR, TOOLS
-from harness.audit import LEVELS, PROVEN, describe_verdict, judge_curve
-from harness.records import ABSENT, Record
+from harness.audit import LEVELS, PROVEN, judge_curve
+from harness.frames import describe_absence, rank_rows, to_frame
+from harness.markdown import MISSING, Notes, device_name, escape, number, to_markdown
+from harness.records import Record
+from harness.step_tables import STEP_EXPLANATION, render_steps
 
-COORDINATES = [
-    "machine", "suite", "model", "batch_size", "precision", "epochs", "seed", "device", "cores", "gpus", "tool",
-]  # fmt: skip
 BASELINE = "tensorflow"
-MISSING = "–"
-
-
-def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one row a cell: of each cell the records of its newest version, numbers as medians over repeats.
-
-    A cell's version is what may change between two runs of it: spec, adapter, environment and data. A cell that was
-    run somewhen is shown as that, even if a later matrix leaves it out.
-    """
-    rows = [_row(record.content) for record in records]
-    frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else COORDINATES)
-    if frame.empty:
-        return frame
-    frame["run"] = ~frame["status"].isin(ABSENT)
-    frame = frame.sort_values(["run", "finished_at", "key"])
-    frame = frame.drop_duplicates([*COORDINATES, "repeat"], keep="last")
-    newest = frame.groupby(COORDINATES)["version"].transform("last")
-    frame = frame[frame["version"] == newest]
-    measured = ["train_s", "gpu_pct", "cpu_pct", "error_rate"]
-    cells = frame.groupby(COORDINATES, sort=False)
-    merged = cells.last()
-    merged["repeats"] = cells.size()
-    merged["status"] = cells["status"].agg(lambda found: next((s for s in found if s != "ok"), "ok"))
-    merged["reason"] = cells["reason"].agg(lambda found: next((r for r in found if isinstance(r, str)), ""))
-    merged[measured] = cells[measured].median()
-    weakest = frame.sort_values("level", kind="stable").groupby(COORDINATES, sort=False)[["level", "verdict"]].first()
-    merged[["level", "verdict"]] = weakest
-    return merged.reset_index()
-
-
-def _row(content: dict[str, Any]) -> dict[str, Any]:
-    cell, time, host = content["cell"], content["time"], content["host"]
-    prints = content["fingerprints"]
-    return {
-        "machine": host["machine"],
-        "suite": content["suite"],
-        **{name: cell[name] for name in ("model", "batch_size", "precision", "epochs", "seed")},
-        **{name: cell[name] for name in ("device", "cores", "gpus", "tool", "repeat")},
-        "key": content["key"],
-        "version": repr([prints[name] for name in ("spec", "adapter", "environment", "data")]),
-        "finished_at": content["finished_at"],
-        "status": content["status"],
-        "reason": content["reason"],
-        "train_s": _number(time["train_s"]),
-        **{name: _number(content["utilisation"][name]) for name in ("gpu_pct", "cpu_pct")},
-        "error_rate": _number(content["error_rate"]),
-        "losses": tuple(epoch["loss"] for epoch in content["epochs"]),
-        "level": content["sameness"]["level"] or "",
-        "verdict": describe_verdict(content["sameness"]),
-        "cpu": host["cpu"],
-        "memory_gib": host["memory_gib"],
-        "gpu_names": ", ".join(gpu["name"] for gpu in host["gpus"]),
-        "unverified": ", ".join(prints["data_unverified"] or []),
-    }
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def render_markdown(records: Iterable[Record]) -> str:
@@ -88,24 +29,27 @@ def render_markdown(records: Iterable[Record]) -> str:
         "",
         *(f"- {level}: {meaning}" for level, meaning in LEVELS.items()),
         "",
+        *(STEP_EXPLANATION if (frame["measure"] != "epochs").any() else []),
     ]
     for (machine, suite), part in frame.groupby(["machine", "suite"], sort=True):
         host = part.iloc[-1]
         gpus = f", {host['gpu_names']}" if host["gpu_names"] else ", no GPU"
         parts += [
-            f"## Machine {machine}: {_text(host['cpu'])}, {host['memory_gib']:g} GiB{_text(gpus)} (suite {suite})",
+            f"## Machine {machine}: {escape(host['cpu'])}, {host['memory_gib']:g} GiB{escape(gpus)} (suite {suite})",
             "",
         ]
         workload = ["model", "batch_size", "precision", "epochs", "seed"]
-        for values, cells in part.groupby(workload, sort=True):
+        in_epochs = part["measure"] == "epochs"
+        for values, cells in part[in_epochs].groupby(workload, sort=True):
             parts += _render_workload(dict(zip(workload, values, strict=True)), cells)
+        parts += render_steps(part[~in_epochs])
     return "\n".join(parts)
 
 
 def _render_workload(workload: dict[str, Any], cells: pd.DataFrame) -> list[str]:
     batch, epochs, precision = workload["batch_size"], workload["epochs"], workload["precision"]
     parts = [
-        f"### {_text(workload['model'])}: batch {batch}, {epochs} epochs, {precision}, seed {workload['seed']}",
+        f"### {escape(workload['model'])}: batch {batch}, {epochs} epochs, {precision}, seed {workload['seed']}",
         "",
     ]
     if cells["repeats"].max() > 1:
@@ -115,56 +59,18 @@ def _render_workload(workload: dict[str, Any], cells: pd.DataFrame) -> list[str]
     for device, cores in places.itertuples(index=False):
         rows = cells[(cells["device"] == device) & (cells["cores"] == cores)]
         if set(rows["status"]) <= {"unavailable", "unsupported"}:
-            parts += [f"{_device(device, cores)}: {_absence(rows)}.", ""]
+            parts += [f"{device_name(device, cores)}: {describe_absence(rows)}.", ""]
             continue
         shown.append((device, cores))
         notes = Notes()
         table = tool_table(rows, notes)
-        parts += [f"#### {_device(device, cores)}", "", _to_markdown(table), "", *notes.lines()]
+        parts += [f"#### {device_name(device, cores)}", "", to_markdown(table), "", *notes.lines()]
     if len(shown) > 1:
-        parts += ["#### Tool × device", "", _to_markdown(device_table(cells, shown)), ""]
+        parts += ["#### Tool × device", "", to_markdown(device_table(cells, shown)), ""]
     unverified = sorted({text for text in cells["unverified"] if text})
     if unverified:
         parts += [f"Not known to be the published bytes: {', '.join(unverified)}.", ""]
     return parts
-
-
-def _absence(rows: pd.DataFrame) -> str:
-    """Say why none of the rows was run, the commonest reason first."""
-    reasons = Counter((row["status"], row["reason"]) for row in rows.to_dict("records"))
-    parts = []
-    for (status, reason), count in reasons.most_common():
-        tools = sorted(rows[(rows["status"] == status) & (rows["reason"] == reason)]["tool"])
-        whom = "" if count == max(reasons.values()) else f" ({', '.join(tools)})"
-        parts.append(f"{status}{whom}, {_text(reason)}")
-    return "; ".join(parts)
-
-
-def _to_markdown(table: pd.DataFrame) -> str:
-    columns = ["left"] + ["right"] * (len(table.columns) - 1)
-    return str(table.to_markdown(index=False, colalign=columns, disable_numparse=True))
-
-
-def _device(device: str, cores: int) -> str:
-    return f"CPU, {cores} core{'s' if cores > 1 else ''}" if device == "cpu" else f"GPU, {cores} CPU cores"
-
-
-class Notes:
-    """Numbers the reasons below a table, the same reason once."""
-
-    def __init__(self) -> None:
-        self._reasons: list[str] = []
-
-    def mark(self, reason: str) -> str:
-        """Return the mark for a reason, e.g. ` [1]`."""
-        if reason not in self._reasons:
-            self._reasons.append(reason)
-        return f" [{self._reasons.index(reason) + 1}]"
-
-    def lines(self) -> list[str]:
-        """Return the notes as a list, with an empty line after it."""
-        notes = [f"{number}. {_text(reason)}" for number, reason in enumerate(self._reasons, 1)]
-        return [*notes, ""] if notes else []
 
 
 def tool_table(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
@@ -174,30 +80,25 @@ def tool_table(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
     tools that are proven to train the spec's net are ranked; the others, and the floor row (`null`), come after them
     and are compared with nothing. "Same net" is the level of the proof.
     """
-    rows = rows.assign(ranked=rows["level"].isin(PROVEN) & (rows["tool"] != FLOOR) & (rows["status"] == "ok"))
-    times = rows[rows["ranked"]].set_index("tool")["train_s"]
+    order = rank_rows(rows, "train_s")
+    ranked_rows = order[order["ranked"]]
+    times = ranked_rows.set_index("tool")["train_s"]
     best, baseline = times.min(), times.get(BASELINE, float("nan"))
-    curves = {row["tool"]: row["losses"] for row in rows[rows["ranked"]].to_dict("records")}
-    known = list(TOOLS)
-    order = rows.assign(
-        floor=rows["tool"] == FLOOR,
-        failed=rows["status"] != "ok",
-        place=[known.index(tool) if tool in known else len(known) for tool in rows["tool"]],
-    ).sort_values(["floor", "failed", "ranked", "train_s", "place"], ascending=[True, True, False, True, True])
+    curves = {row["tool"]: row["losses"] for row in ranked_rows.to_dict("records")}
     table = []
     for row in order.to_dict("records"):
         ok, ranked = row["status"] == "ok", row["ranked"]
         table.append(
             {
-                "Tool": _text(row["tool"]),
-                "Time (s)": _format(row["train_s"], ".2f") if ok else row["status"] + notes.mark(str(row["reason"])),
-                "vs best": _format(row["train_s"] / best, ".2f") if ranked else MISSING,
-                "vs TensorFlow": _format(baseline / row["train_s"], ".2f") if ranked else MISSING,
-                "GPU %": _format(row["gpu_pct"], ".0f") if ok else MISSING,
+                "Tool": escape(row["tool"]),
+                "Time (s)": number(row["train_s"], ".2f") if ok else row["status"] + notes.mark(str(row["reason"])),
+                "vs best": number(row["train_s"] / best, ".2f") if ranked else MISSING,
+                "vs TensorFlow": number(baseline / row["train_s"], ".2f") if ranked else MISSING,
+                "GPU %": number(row["gpu_pct"], ".0f") if ok else MISSING,
                 "GPUs": str(row["gpus"]),
-                "CPU %": _format(row["cpu_pct"], ".0f") if ok else MISSING,
+                "CPU %": number(row["cpu_pct"], ".0f") if ok else MISSING,
                 "CPUs": str(row["cores"]),
-                "Error rate": _format(100 * row["error_rate"], ".2f", " %") if ok else MISSING,
+                "Error rate": number(100 * row["error_rate"], ".2f", " %") if ok else MISSING,
                 "Same net": _sameness(row, curves, notes) if ok and row["tool"] != FLOOR else MISSING,
             }
         )
@@ -227,19 +128,11 @@ def device_table(cells: pd.DataFrame, devices: list[tuple[str, int]]) -> pd.Data
         line = {"Tool": tool}
         for place in devices:
             absent = rows[place]["status"] if place in rows else MISSING
-            line[f"{_device(*place)} (s)"] = _format(times[place], ".2f") if place in times else absent
+            line[f"{device_name(*place)} (s)"] = number(times[place], ".2f") if place in times else absent
         for place in devices[1:]:
             both = {devices[0], place} <= ranked & times.keys()
-            line[f"Speedup {_device(*place)}"] = _format(times[devices[0]] / times[place], ".2f") if both else MISSING
+            line[f"Speedup {device_name(*place)}"] = (
+                number(times[devices[0]] / times[place], ".2f") if both else MISSING
+            )
         table.append(line)
     return pd.DataFrame(table)
-
-
-def _format(value: float, spec: str, unit: str = "") -> str:
-    return MISSING if pd.isna(value) else f"{value:{spec}}{unit}"
-
-
-def _text(value: str) -> str:
-    """Make a text harmless in a Markdown table and on one line."""
-    one_line = " ".join(value.split())
-    return one_line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

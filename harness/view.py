@@ -1,5 +1,6 @@
 """Shows a session while it runs: the matrix that fills on a terminal, plain lines anywhere else."""
 
+import statistics
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from harness.launch import Event
 from harness.plan import Cell
+from harness.records import timed_s
 from harness.session import Planned
 
 COLOURS = {"ok": "green", "skipped": "yellow", "unsupported": "yellow", "unavailable": "yellow"}
@@ -23,7 +25,10 @@ def describe_record(content: dict[str, Any]) -> str:
     """Say how a cell came out in a few words."""
     if content["status"] != "ok":
         return f"{content['status']}: {content['reason']}"
-    error, time = 100 * content["error_rate"], content["time"]
+    time = content["time"]
+    if content["steps"]:
+        return f"ok: {len(timed_s(content))} steps, median {_step_ms(content)}, {time['total_s']:.1f} s in all"
+    error = 100 * content["error_rate"]
     return f"ok: trained {time['train_s']:.2f} s, error {error:.2f} %, {time['total_s']:.1f} s in all"
 
 
@@ -32,6 +37,9 @@ def describe_event(cell: Cell, event: Event) -> str | None:
     match event["event"]:
         case "stage":
             return f"{event['stage'].replace('_', ' ')} {event['wall_s']:.1f} s"
+        case "step" if cell.steps:
+            words = f"step {event['step'] + 1}/{cell.steps.warmup + cell.steps.timed} {1000 * event['wall_s']:.1f} ms"
+            return words if event["loss"] is None else f"{words} loss {event['loss']:.4f}"
         case "epoch":
             return f"epoch {event['epoch'] + 1}/{cell.workload.epochs} loss {event['loss']:.4f}"
     return None
@@ -118,12 +126,18 @@ class SessionView:
 
 def _column(cell: Cell) -> str:
     device = f"{cell.device}, {cell.cores} cores" if cell.cores else cell.device
-    return f"{cell.workload.label}\nbatch {cell.workload.batch_size}\n{device}"
+    measure = f"\n{cell.measure}" if cell.steps else ""
+    return f"{cell.workload.label}\nbatch {cell.workload.batch_size}\n{device}{measure}"
+
+
+def _step_ms(content: dict[str, Any]) -> str:
+    return f"{1000 * statistics.median(timed_s(content)):.1f} ms"
 
 
 def _state(content: dict[str, Any]) -> Text:
-    status = content["status"]
-    words = f"{content['time']['train_s']:.2f} s" if status == "ok" else status
+    status, words = content["status"], content["status"]
+    if status == "ok":
+        words = _step_ms(content) if content["steps"] else f"{content['time']['train_s']:.2f} s"
     return Text(words, style=COLOURS.get(status, "red"))
 
 

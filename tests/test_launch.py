@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from harness.data import prepare
 from harness.host import available_cores
 from harness.launch import child_environment, launch_worker
 from harness.places import PROJECT
-from tests.helpers import make_cell, write_broken_tool, write_interpreter
+from tests.helpers import make_cell, make_step_cell, write_broken_tool, write_interpreter
+from workloads.initial import step_labels
+from workloads.spec import Noise
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -37,6 +40,44 @@ def test_a_good_worker_sends_every_stage_and_a_result(data: Path) -> None:
     assert [event["epoch"] for event in seen if event["event"] == "epoch"] == [0, 1]
     assert seen[-1]["error_rate"] == pytest.approx(0.9, abs=0.02)
     assert {"numpy", "pandas"} <= set(seen[-1]["packages"])
+
+
+@pytest.mark.parametrize(
+    ("measure", "loss"), [("forward", None), ("gradients", pytest.approx(2.302585)), ("train", pytest.approx(2.302585))]
+)
+def test_a_good_worker_sends_every_step(measure: str, loss: float | None, data: Path) -> None:
+    outcome = launch_worker(make_step_cell(measure=measure), 1, sys.executable, data, lambda event: None)
+    assert (outcome.status, outcome.reason) == ("ok", None)
+    stages = [event["stage"] for event in outcome.events if event["event"] == "stage"]
+    assert stages == ["import", "device", "data", "build", "first_step"]
+    steps = [event for event in outcome.events if event["event"] == "step"]
+    assert [(step["step"], step["warmup"], step["loss"]) for step in steps] == [
+        (place, place == 0, loss) for place in range(4)
+    ]
+    assert (outcome.events[-1]["error_rate"], outcome.events[-1]["loss"]) == (None, None)
+
+
+def test_a_loss_that_is_no_number_ends_the_steps_and_keeps_them(data: Path, tmp_path: Path) -> None:
+    python = write_broken_tool(
+        tmp_path, "train_step", "self.n = getattr(self, 'n', 0) + 1; return 1 / (self.n < 3 or float('nan'))"
+    )
+    outcome = launch_worker(make_step_cell(), 1, python, data, lambda event: None)
+    assert (outcome.status, outcome.reason) == ("diverged", "the loss of step 3 is nan")
+    assert sum(event["event"] == "step" for event in outcome.events) == 3
+
+
+def test_labels_of_noise_are_drawn_anew_for_every_step(data: Path, tmp_path: Path) -> None:
+    note = tmp_path / "labels"
+    python = write_broken_tool(
+        tmp_path, "train_step", f"open({str(note)!r}, 'a').write(str(arguments[1].tolist()) + chr(10)); return 1.0"
+    )
+    workload = make_cell().workload
+    cell = make_step_cell(workload=replace(workload, data=replace(workload.data, noise=Noise(labels=7))), seed=5)
+    assert launch_worker(cell, 1, python, data, lambda event: None).status == "ok"
+    drawn = [step_labels(7, 32, 5, step).tolist() for step in range(4)]
+    assert note.read_text().splitlines() == [str(labels) for labels in drawn]
+    assert len({str(labels) for labels in drawn}) == 4
+    assert {label for labels in drawn for label in labels} == set(range(7))
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
 """Every rule of the matrix file, and every message about one that is broken."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import workloads
 from frameworks import TOOLS
-from harness.plan import load_matrix, mark_unavailable, repeat_cells, select
-from workloads import WORKLOADS
+from harness.plan import Steps, load_matrix, mark_unavailable, repeat_cells, select
+from workloads import WORKLOADS, make_workload
 from workloads.errors import UserError
+from workloads.spec import Noise, Workload
 
+PROJECT = Path(__file__).parent.parent
+STEPS = "measure: steps\n"
 BASE = "tools: [torch, 'null']\ndevices: [cpu, gpu]\nmodels: [digits-cnn]\n"
 
 
@@ -67,6 +72,57 @@ def test_a_device_that_a_tool_never_has_is_unsupported(tmp_path: Path) -> None:
     assert cell.not_run == ("unsupported", TOOLS["mxnet"].unsupported["gpu"])
 
 
+def test_steps_are_measured_as_the_matrix_and_each_device_say(tmp_path: Path) -> None:
+    text = BASE.replace("[cpu, gpu]", "[gpu, {device: cpu, steps: {timed: 3}}]").replace("torch, ", "")
+    cells = load(tmp_path, text + STEPS + "steps: {of: [forward, train], warmup: 0, at_most_s: 9}\n")
+    assert [(cell.device, cell.measure, cell.steps) for cell in cells] == [
+        ("gpu", "forward", Steps(warmup=0, timed=100, at_most_s=9)),
+        ("gpu", "train", Steps(warmup=0, timed=100, at_most_s=9)),
+        ("cpu", "forward", Steps(warmup=0, timed=3, at_most_s=9)),
+        ("cpu", "train", Steps(warmup=0, timed=3, at_most_s=9)),
+    ]
+    assert cells[0].label == "null · gpu · digits-cnn · batch 32 · forward steps"
+    assert names(select(cells, ["measure=train"])) == [cells[1].label, cells[3].label]
+
+
+def test_steps_are_training_steps_unless_said(tmp_path: Path) -> None:
+    cells = load(tmp_path, BASE + STEPS + "exclude: [{measure: train, device: gpu, because: slow}]\n")
+    assert {(cell.measure, cell.steps) for cell in cells} == {("train", Steps(warmup=10, timed=100, at_most_s=300))}
+    assert [cell.not_run for cell in cells] == [None, None, ("skipped", "slow"), ("skipped", "slow")]
+
+
+def test_included_cells_may_measure_something_else(tmp_path: Path) -> None:
+    one = "{tool: jax, device: cpu, model: digits-cnn, measure: %s}"
+    cells = load(tmp_path, BASE + f"include: [{one % 'epochs'}, {one % 'forward'}]\n")[-2:]
+    assert [(cell.measure, cell.steps) for cell in cells] == [("epochs", None), ("forward", Steps())]
+    both = BASE + STEPS + "steps: {of: [forward, train]}\ninclude: [{tool: jax, device: cpu, model: digits-cnn}]\n"
+    assert [cell.measure for cell in load(tmp_path, both)[-2:]] == ["forward", "train"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "message"),
+    [
+        ({"noise": Noise(labels=9)}, BASE, r"torch · cpu · odd .* its data is noise; accepted: `measure: steps`"),
+        ({"optimizer": None}, BASE, r"odd has no optimiser; accepted: `measure: steps` with .*\[forward, gradients\]"),
+        ({"optimizer": None}, BASE + STEPS, r"train steps cannot be measured: odd has no optimiser"),
+        ({}, BASE + STEPS + "batch_sizes: [9999]", r"a step takes 9999 images and there are 1437; accepted: a batch"),
+    ],
+)
+def test_a_workload_that_cannot_be_measured_so_is_refused(
+    change: dict, text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd() -> Workload:
+        workload = make_workload("digits-cnn", {})
+        data = replace(workload.data, noise=change.get("noise"))
+        return replace(workload, name="odd", data=data, optimizer=change.get("optimizer", workload.optimizer))
+
+    monkeypatch.setattr(workloads, "WORKLOADS", {"odd": odd})
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, text.replace("digits-cnn", "odd"))
+    excluded = "exclude: [{tool: [torch, 'null'], because: it cannot be}]\n"
+    load(tmp_path, text.replace("digits-cnn", "odd") + "\n" + excluded)
+
+
 def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
     assert {cell.environment for cell in load(tmp_path, BASE + "environments: current\n")} == {"current"}
     by_tool = load(tmp_path, BASE + "environments: {torch: current}\n")
@@ -108,6 +164,29 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
         (BASE + "exclude: [{tool: torch, because: ''}]", r"exclude\[0\] is .* and `because: reason`"),
         (BASE + "exclude: none", r"exclude is 'none'; accepted: a list"),
         (BASE + "include: [{tool: torch, device: cpu, model: digits-cnn, batch_size: 0}]", r"batch_size is 0"),
+        (BASE + "measure: step", r"unknown measure 'step' at measure; accepted: epochs, steps"),
+        (BASE + "steps: {timed: 3}", r"steps is given without `measure: steps`; accepted: both or none"),
+        (BASE + STEPS + "steps: 3", r"steps is 3; accepted: the keys of, warmup, timed, at_most_s"),
+        (BASE + STEPS + "steps: {time: 3}", r"unknown key 'time' at steps; accepted: at_most_s, of, timed, warmup"),
+        (BASE + STEPS + "steps: {timed: 0}", r"steps\.timed is 0; accepted: a whole number from 1"),
+        (BASE + STEPS + "steps: {warmup: -1}", r"steps\.warmup is -1; accepted: a whole number from 0"),
+        (
+            BASE + STEPS + "steps: {of: [backward]}",
+            r"unknown kind of step 'backward' at steps\.of\[0\]; accepted: forward",
+        ),
+        (BASE + STEPS + "steps: {of: []}", r"steps\.of is an empty list"),
+        (
+            BASE.replace("gpu", "{device: cpu, steps: {timed: 3}}"),
+            r"devices\[1\]\.steps is given and epochs are measured",
+        ),
+        (
+            BASE.replace("gpu", "{device: cpu, steps: {of: train}}") + STEPS,
+            r"unknown key 'of' at devices\[1\]\.steps; accepted: at_most_s, timed, warmup",
+        ),
+        (
+            BASE + "include: [{tool: torch, device: cpu, model: digits-cnn, measure: steps}]",
+            r"unknown measure 'steps' at include\[0\]; accepted: epochs, forward, gradients, train",
+        ),
         (BASE + "repeats: true", r"repeats is True; accepted: a whole number"),
         (BASE + "seed: x", r"seed is 'x'"),
         (BASE + "time_limit_s: -1", r"time_limit_s is -1"),
@@ -175,8 +254,10 @@ def test_what_the_machine_lacks_is_unavailable(tmp_path: Path) -> None:
     assert mark_unavailable(cells, cores=3, no_gpu=None) == cells
 
 
-@pytest.mark.parametrize("path", ["matrix.yaml", "matrices/benchm-dl.yaml"])
-def test_the_matrices_of_the_project_are_sound(path: str) -> None:
-    cells = load_matrix(Path(__file__).parent.parent / path)
+@pytest.mark.parametrize(
+    "path", [PROJECT / "matrix.yaml", *sorted(PROJECT.glob("matrices/*.yaml"))], ids=lambda path: path.name
+)
+def test_the_matrices_of_the_project_are_sound(path: Path) -> None:
+    cells = load_matrix(path)
     assert {cell.tool for cell in cells} == set(TOOLS)
     assert {cell.workload.name for cell in cells} <= set(WORKLOADS)

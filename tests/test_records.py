@@ -18,6 +18,18 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [record.content for record in read_records(tmp_path)] == [content]
 
 
+def test_records_of_older_schemas_are_read(tmp_path: Path) -> None:
+    content = make_content(make_cell(), [1.0])
+    second = {name: value for name, value in content.items() if name != "steps"} | {"schema": 2}
+    first = {name: value for name, value in second.items() if name != "sameness"} | {"schema": 1}
+    for old in (first, second):
+        write_record(tmp_path / str(old["schema"]), old)
+    older, newer = (record.content for record in read_records(tmp_path))
+    assert newer == content
+    assert older == content | {"sameness": older["sameness"]}
+    assert older["sameness"]["reason"] == "measured before proofs"
+
+
 def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_whole(path, "old")
@@ -45,7 +57,7 @@ def test_a_folder_that_takes_no_file_is_said(tmp_path: Path) -> None:
         ('{"schema": 1', "Expecting"),
         ("[]", "it holds list"),
         ('{"schema": 1}', "it lacks key, suite"),
-        ('{"schema": 99}', r"its schema is 99; accepted: 2"),
+        ('{"schema": 99}', r"its schema is 99; accepted: 3"),
     ],
 )
 def test_an_unreadable_record_is_named_with_what_to_do(text: str, problem: str, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from harness.data import prepare
 from harness.environments import EnvironmentFailedError
 from harness.host import available_cores
 from harness.launch import Event, without_worker
-from harness.plan import Cell
-from harness.records import PARTS, cell_key, read_records
+from harness.plan import Cell, Steps
+from harness.records import PARTS, cell_key, describe_cell, read_records
 from harness.session import plan_session, run_session, time_ledger, without_folders
 from harness.tables import to_frame
-from tests.helpers import HOST, make_cell, make_content, write_interpreter
+from tests.helpers import HOST, make_cell, make_content, make_step_cell, make_step_content, write_interpreter
 from workloads import make_workload
 from workloads.errors import UserError
 
@@ -86,6 +86,41 @@ def test_the_ledger_of_a_made_up_run() -> None:
     assert content["utilisation"]["rss_mib"] == 1024.0
 
 
+def test_a_measurement_of_steps_leaves_every_step(tmp_path: Path) -> None:
+    (content,), _ = run([make_step_cell(measure="gradients")], tmp_path)
+    (record,) = read_records(tmp_path)
+    assert record.content == content
+    assert (content["status"], content["error_rate"], content["epochs"]) == ("ok", None, [])
+    assert content["cell"]["measure"] == "gradients"
+    assert content["cell"]["steps"] == {"warmup": 1, "timed": 3, "at_most_s": 300}
+    assert [step["warmup"] for step in content["steps"]] == [True, False, False, False]
+    assert all(step.keys() == {"wall_s", "process_s", "warmup", "loss"} for step in content["steps"])
+    assert run([make_step_cell(measure="gradients")], tmp_path)[1].begun == []
+
+
+def test_the_ledger_of_made_up_steps() -> None:
+    content = make_step_content(make_step_cell(), [5.0, 1.0, 1.0, 2.0])
+    names = ("first_step_s", "train_s", "steady_epoch_s", "evaluate_s", "other_s", "total_s")
+    assert [content["time"][name] for name in names] == [5.0, 9.0, None, None, 2.0, 13.0]
+    assert content["utilisation"]["cpu_pct"] == 100.0
+
+
+def test_the_cell_of_epochs_is_described_as_it_was_before_there_were_steps() -> None:
+    assert describe_cell(make_cell(), 2) == {
+        "tool": "null",
+        "device": "cpu",
+        "cores": 2,
+        "gpus": 0,
+        "model": "digits-cnn epochs=2",
+        "batch_size": 32,
+        "precision": "float32",
+        "measure": "epochs",
+        "epochs": 2,
+        "repeat": 0,
+        "seed": 0,
+    }
+
+
 def test_a_second_start_runs_nothing_and_fresh_runs_all(tmp_path: Path) -> None:
     cells = [make_cell(), make_cell(repeat=1)]
     first, _ = run(cells, tmp_path)
@@ -110,6 +145,8 @@ def test_a_second_start_runs_only_what_is_missing(tmp_path: Path) -> None:
         {"seed": 1},
         {"environment": "current"},
         {"cores": 1},
+        {"measure": "train", "steps": Steps()},
+        {"measure": "train", "steps": Steps(timed=3)},
         {"not_run": ("skipped", "too hot")},
     ],
 )

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from harness.session import Planned
-from harness.view import SessionView, describe_event
-from tests.helpers import make_cell, make_content
+from harness.view import SessionView, describe_event, describe_record
+from tests.helpers import make_cell, make_content, make_step_cell, make_step_content
 
 
 def show(*, terminal: bool) -> str:
@@ -54,6 +54,17 @@ def test_on_a_terminal_the_matrix_fills() -> None:
 )
 def test_events_in_words(event: dict[str, Any], words: str | None) -> None:
     assert describe_event(make_cell(), event) == words
+
+
+@pytest.mark.parametrize(("loss", "words"), [(0.25, "step 2/4 12.5 ms loss 0.2500"), (None, "step 2/4 12.5 ms")])
+def test_a_step_in_words(loss: float | None, words: str) -> None:
+    event = {"event": "step", "step": 1, "warmup": False, "wall_s": 0.0125, "loss": loss}
+    assert describe_event(make_step_cell(), event) == words
+
+
+def test_a_measurement_of_steps_in_words() -> None:
+    content = make_step_content(make_step_cell(), [9.0, 0.1, 0.3, 0.2])
+    assert describe_record(content) == "ok: 3 steps, median 200.0 ms, 13.6 s in all"
 
 
 def test_time_left_is_learnt_from_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

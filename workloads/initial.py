@@ -1,4 +1,4 @@
-"""What all tools start from and see: initial weights and the order of the samples, drawn by NumPy.
+"""What all tools start from and see: initial weights, the order of the samples and drawn labels, all by NumPy.
 
 `RandomState` is used because NumPy promises that its stream never changes.
 """
@@ -103,6 +103,11 @@ def by_node(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the order of the samples in an epoch, counted from 0: a permutation that seed and epoch decide alone."""
     return np.random.RandomState([seed, epoch]).permutation(samples)
+
+
+def step_labels(labels: int, samples: int, seed: int, step: int) -> NDArray[np.int32]:
+    """Draw the labels (samples,) of a step on noise, counted from 0: uniform in 0…labels − 1, by seed and step."""
+    return np.random.RandomState([seed, step]).randint(labels, size=samples).astype(np.int32)
 
 
 def arrays_fingerprint(arrays: Mapping[str, NDArray[Any]]) -> str:
