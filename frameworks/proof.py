@@ -9,7 +9,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from frameworks.base import Adapter, Model, Precision
 from frameworks.reference import Optimizer, forward, moved_statistics, objective, run, slope, total_loss
 from workloads.initial import Weights, initial_weights
-from workloads.shapes import moving_shapes, output_shapes, padding_amounts, weight_shapes
+from workloads.shapes import forward_flops, moving_shapes, output_shapes, padding_amounts, weight_shapes
 from workloads.spec import (
     INPUT,
     SGD,
@@ -38,8 +38,11 @@ from workloads.spec import (
 )
 
 LEVELS = ("S0", "S1", "S2", "S3")
-BATCH, PARTIAL = 8, 3
-"""The batch size of the proof, and how many samples its partial batch has."""
+SIZES = (8, 3)
+"""The batch size of a proof, and how many samples its partial batch has."""
+SIZES_OF_BIG = (2, 1)
+BIG_FLOPS = 10**8
+"""From how many FLOPs a sample on a net is big: its proof takes fewer samples, for the oracle's sake."""
 SEED = 7
 DRAWS = 8
 """How many batches are looked at for one that no kink is near to."""
@@ -100,19 +103,20 @@ def level_reached(findings: list[Finding]) -> str | None:
 def prove(adapter: Adapter, workload: Workload) -> list[Finding]:
     """Compare an adapter's models of a workload with the oracle, in every precision the adapter has.
 
-    A fault in the adapter is a finding at the level where it came up. In float32 the small constants are enlarged until
-    they show; in float64 they show as they are.
+    A fault in the adapter is a finding at the level where it came up. Float64 comes first: it tells everything apart,
+    and its gradients, once proven, let the oracle take the step that float32 has to take. Where there is no float64,
+    the small constants are enlarged until they show in float32, and gradients are compared in it.
     """
-    findings: list[Finding] = []
     precisions = [precision for precision in adapter.precisions if adapter.supports(workload, precision) is None]
-    weights = probe_weights(workload.network)
-    images, labels = probe_batch(workload, weights)
-    for precision in precisions:
-        # Every batch size is another compilation in some tools: partial batches are left to float64 where there is one.
-        sizes = {"float32": (BATCH, BATCH), "float64": (PARTIAL, PARTIAL)}[precision]
-        if len(precisions) == 1:
-            sizes = (BATCH, BATCH, PARTIAL)
-        findings += _Comparison(adapter, workload, precision, sizes, weights, images, labels).findings()
+    probe = Probe.draw(workload, ("partial", "partial") if "float64" in precisions else ("full", "full", "partial"))
+    findings: list[Finding] = []
+    proven: Weights | None = None
+    for precision in sorted(precisions, reverse=True):
+        comparison = _Comparison(adapter, workload, precision, probe, proven)
+        found = list(comparison.findings())
+        findings += found
+        if precision == "float64" and all(finding.holds for finding in found):
+            proven = comparison.first_gradients
     rates = sorted({node.layer.rate for node in workload.network.nodes if isinstance(node.layer, Dropout)} - {0.0})
     if rates:
         findings += _guarded("S3", "dropout", "float32", lambda: prove_dropout(adapter, rates))
@@ -134,25 +138,26 @@ def _guarded(
 
 
 class _Comparison:
-    """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle."""
+    """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle.
+
+    With the `proven` gradients of the first batch it is trained by that batch alone, as a full one.
+    """
 
     def __init__(
-        self,
-        adapter: Adapter,
-        workload: Workload,
-        precision: Precision,
-        sizes: tuple[int, ...],
-        weights: Weights,
-        images: NDArray[np.float32],
-        labels: NDArray[np.int32],
+        self, adapter: Adapter, workload: Workload, precision: Precision, probe: "Probe", proven: Weights | None
     ) -> None:
-        self._adapter, self._precision, self._weights = adapter, precision, weights
-        self._images, self._labels = images, labels
-        order = np.random.RandomState(SEED).permutation(sum(sizes))
-        self._batches = np.split(order, np.cumsum(sizes)[:-1])
-        self._whole = replace(exaggerated(workload) if precision == "float32" else workload, batch_size=BATCH)
+        self._adapter, self._precision, self._weights = adapter, precision, probe.weights
+        self._images, self._labels, self._batches = probe.images, probe.labels, probe.batches
+        self._proven, self.first_gradients = proven, proven
+        self._whole = replace(workload, batch_size=probe.full)
+        if proven is not None:
+            self._batches = self._batches[:1]
+            self._whole = replace(with_large_steps(workload), batch_size=len(self._batches[0]))
+        elif precision == "float32":
+            self._whole = with_large_constants(with_large_steps(self._whole))
         self._workload = without_dropout(self._whole)
         self._network = self._workload.network
+        self._seen = self._images[: self._whole.batch_size]
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings level by level; without the right parameters there is nothing more to compare."""
@@ -160,7 +165,9 @@ class _Comparison:
         yield from parameters
         if not all(finding.holds for finding in parameters):
             return
-        comparisons = [("S2", "outputs", self._outputs), ("S3", "gradients", self._gradients)]
+        comparisons = [("S2", "outputs", self._outputs)]
+        if self._proven is None:
+            comparisons.append(("S3", "gradients", self._gradients))
         if self._workload.optimizer:
             comparisons.append(("S3", "weights after updates", self._updates))
         for level, what, compare in comparisons:
@@ -173,29 +180,29 @@ class _Comparison:
         yield _same_shapes("S0", "parameters", got, expected, self._precision)
 
     def _outputs(self) -> Iterator[Finding]:
-        images = self._images[:BATCH]
-        outputs = self._model.outputs(images)
-        passed = run(self._network, self._weights, images, training=False)
+        outputs = self._model.outputs(self._seen)
+        passed = run(self._network, self._weights, self._seen, training=False)
         shapes = {name: shape for name, shape in output_shapes(self._network).items() if name != INPUT}
         got = {name: output.shape[1:] for name, output in outputs.items()}
         yield _same_shapes("S1", "output shapes", got, shapes, self._precision)
         expected = {name: passed.outputs[name] for name in shapes}
         yield self._relative("S2", "outputs", outputs, expected, "outputs")
-        # With its dropouts in the net: inference is to be without.
         whole = self._model
-        if self._whole != self._workload:
+        if self._whole != self._workload and self._proven is None:
+            # With its dropouts in the net: inference is to be without.
             whole = self._adapter.build(self._whole, self._weights, SEED, self._precision)
         yield self._logits("S2", "logits", whole, self._weights)
 
     def _logits(self, level: str, what: str, model: Model, weights: Mapping[str, Any]) -> Finding:
         last = self._network.nodes[-1].name
-        logits = forward(self._network, weights, self._images[:BATCH])
-        got = {last: model.forward(self._images[:BATCH])}
+        logits = forward(self._network, weights, self._seen)
+        got = {last: model.forward(self._seen)}
         return self._relative(level, what, got, {last: logits}, "outputs")
 
     def _gradients(self) -> Iterator[Finding]:
         batch = self._workload, self._weights, self._images[self._batches[0]], self._labels[self._batches[0]]
         loss, got = self._model.gradients(*batch[2:])
+        self.first_gradients = got
         yield self._scalar("loss", loss, objective(*batch))
         shapes = {name: gradient.shape for name, gradient in got.items()}
         yield _same_shapes("S3", "gradients' shapes", shapes, weight_shapes(self._network), self._precision)
@@ -219,7 +226,10 @@ class _Comparison:
         yield _worst("S3", "gradients", errors, self._precision, "gradients")
 
     def _updates(self) -> Iterator[Finding]:
-        """Train some batches, with predictions between them; the oracle updates with the gradients of the model."""
+        """Train some batches, with predictions between them.
+
+        The oracle updates with the gradients of the model, or with those that are proven already.
+        """
         oracle = Optimizer(self._workload, self._weights)
         unbiased, biased = dict(oracle.weights), dict(oracle.weights)
         losses, expected = [], []
@@ -227,10 +237,10 @@ class _Comparison:
             images, labels = self._images[order], self._labels[order]
             passed = run(self._network, oracle.weights, images, training=True)
             expected.append(total_loss(self._workload, oracle.weights, passed.logits, labels))
-            oracle.update(self._model.gradients(images, labels)[1])
+            oracle.update(self._model.gradients(images, labels)[1] if self._proven is None else self._proven)
             for moving, bessel in ((unbiased, True), (biased, False)):
                 moving |= moved_statistics(self._network, moving, passed, bessel=bessel)
-            self._model.forward(self._images[:BATCH])
+            self._model.forward(self._seen)
             losses.append(self._model.train_batches(self._images, self._labels, order))
         sizes = [len(order) for order in self._batches]
         yield self._scalar("training loss", np.average(losses, weights=sizes), np.average(expected, weights=sizes))
@@ -316,21 +326,37 @@ def probe_weights(network: Network) -> Weights:
     return weights
 
 
-def probe_batch(workload: Workload, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Draw two batches and a partial one, of several draws the one whose first batch is furthest from every kink.
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a proof is made with: weights, images and labels, and which of them each batch takes."""
 
-    A value within rounding of a ReLU's kink or of another in its pool's window may go either way in float32, and takes
-    its gradient along; that is no other function.
-    """
-    samples = 2 * BATCH + PARTIAL
-    drawn = []
-    for seed in range(DRAWS):
-        stream = np.random.RandomState([SEED, seed])
-        images = stream.uniform(0, 1, (samples, *workload.network.input_shape)).astype(np.float32)
-        drawn.append((_distance_from_kinks(workload.network, weights, images[:BATCH]), seed, images))
-    images = max(drawn, key=lambda item: item[:2])[2]
-    labels = np.random.RandomState(SEED).randint(workload.data.classes, size=samples).astype(np.int32)
-    return images, labels
+    weights: Weights
+    images: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    batches: list[NDArray[np.int64]]
+    full: int
+
+    @classmethod
+    def draw(cls, workload: Workload, kinds: tuple[Literal["full", "partial"], ...]) -> "Probe":
+        """Draw batches of the kinds, of several draws the one whose first batch is furthest from every kink.
+
+        A value within rounding of a ReLU's kink or of another in its pool's window may go either way in float32, and
+        takes its gradient along; that is no other function.
+        """
+        big = forward_flops(workload.network) > BIG_FLOPS
+        sizes = dict(zip(("full", "partial"), SIZES_OF_BIG if big else SIZES, strict=True))
+        ends = np.cumsum([sizes[kind] for kind in kinds])
+        batches = np.split(np.random.RandomState(SEED).permutation(ends[-1]), ends[:-1])
+        weights = probe_weights(workload.network)
+        samples = max(int(ends[-1]), sizes["full"])
+        drawn = []
+        for seed in range(1 if big else DRAWS):
+            stream = np.random.RandomState([SEED, seed])
+            images = stream.uniform(0, 1, (samples, *workload.network.input_shape)).astype(np.float32)
+            drawn.append((_distance_from_kinks(workload.network, weights, images[batches[0]]), seed, images))
+        images = max(drawn, key=lambda item: item[:2])[2]
+        labels = np.random.RandomState(SEED).randint(workload.data.classes, size=samples).astype(np.int32)
+        return cls(weights=weights, images=images, labels=labels, batches=batches, full=sizes["full"])
 
 
 def _distance_from_kinks(network: Network, weights: Weights, images: NDArray[np.float32]) -> float:
@@ -373,8 +399,8 @@ def without_dropout(workload: Workload) -> Workload:
     return replace(workload, network=without_dropout_network(workload.network))
 
 
-def exaggerated(workload: Workload) -> Workload:
-    """Enlarge the constants that float32 rounding would hide; what is zero stays zero."""
+def with_large_steps(workload: Workload) -> Workload:
+    """Enlarge the steps of the optimiser until float32 shows them; a decay of zero stays so."""
     optimizer = workload.optimizer
     match optimizer:
         case SGD(decay=decay):
@@ -382,6 +408,11 @@ def exaggerated(workload: Workload) -> Workload:
         case Adam():
             # With a large epsilon the update is smooth where a gradient is rounding alone.
             optimizer = replace(optimizer, learning_rate=0.1, epsilon=0.1)
+    return replace(workload, optimizer=optimizer)
+
+
+def with_large_constants(workload: Workload) -> Workload:
+    """Enlarge the constants of the net and of its loss that float32 rounding would hide."""
     nodes = []
     for node in workload.network.nodes:
         match node.layer:
@@ -391,7 +422,7 @@ def exaggerated(workload: Workload) -> Workload:
                 node = replace(node, layer=replace(node.layer, alpha=max(alpha, 0.1)))
         nodes.append(node)
     l2 = workload.l2 and replace(workload.l2, rate=0.1)
-    return replace(workload, network=replace(workload.network, nodes=tuple(nodes)), optimizer=optimizer, l2=l2)
+    return replace(workload, network=replace(workload.network, nodes=tuple(nodes)), l2=l2)
 
 
 DROPOUT_SAMPLES = 32
