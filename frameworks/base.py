@@ -135,11 +135,11 @@ def symmetric_padding(layer: Window, before: Shape) -> Pair | None:
 
     For frameworks whose windows know no other padding, and whose pools know no more than half a window.
     """
-    convolves = isinstance(layer, Conv2D | DepthwiseConv2D)
-    window = layer.kernel_size if convolves else layer.pool_size
+    window = layer.kernel_size if isinstance(layer, Conv2D | DepthwiseConv2D) else layer.pool_size
     amounts = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
     (top, bottom), (left, right) = amounts
-    within = convolves or (2 * top <= window[0] and 2 * left <= window[1])
+    pools = isinstance(layer, MaxPool2D | AveragePool2D)
+    within = not pools or (2 * top <= window[0] and 2 * left <= window[1])
     return (top, left) if top == bottom and left == right and within else None
 
 
