@@ -112,8 +112,10 @@ def symmetric_padding(layer: Window, before: Shape) -> Pair | None:
 
     For frameworks whose windows know no other padding, and whose pools know no more than half a window.
     """
-    convolves = isinstance(layer, Conv2D | DepthwiseConv2D)
-    window = layer.kernel_size if convolves else layer.pool_size
+    if isinstance(layer, Conv2D | DepthwiseConv2D):
+        window, convolves = layer.kernel_size, True
+    else:
+        window, convolves = layer.pool_size, False
     amounts = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
     (top, bottom), (left, right) = amounts
     within = convolves or (2 * top <= window[0] and 2 * left <= window[1])
