@@ -135,7 +135,8 @@ class ResponseNorm(nn.HybridBlock):
         self._settings = {"nsize": size, "alpha": layer.alpha * size, "beta": layer.beta, "knorm": layer.bias}
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
-        return F.LRN(x, **self._settings)
+        # The reshape changes nothing but oneDNN's layout, in which a max pool right behind it makes its gradient wrong.
+        return F.reshape(F.LRN(x, **self._settings), shape=(0, 0, 0, 0))
 
 
 class Sum(nn.HybridBlock):
