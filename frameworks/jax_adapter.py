@@ -177,6 +177,7 @@ class Net:
 def _optimizer(spec: SGD | Adam | None) -> optax.GradientTransformation:
     match spec:
         case None:
+            # It has no state, and no update is ever asked of it.
             return optax.identity()
         case SGD(learning_rate=rate, momentum=momentum, decay=decay, nesterov=nesterov):
             # The rate comes before the momentum, as it belongs inside the velocity.

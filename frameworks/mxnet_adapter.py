@@ -53,6 +53,8 @@ from workloads.spec import (
     Workload,
 )
 
+ONEDNN_BLOCK = 16
+"""How many channels lie together in oneDNN's layouts, at most."""
 QUEUED_STEPS = 4
 """How far Python may run ahead of the engine; without a limit the waiting batches grow with the epoch."""
 
@@ -126,6 +128,11 @@ class GlobalAverage(nn.HybridBlock):
         return F.mean(x, axis=(2, 3))
 
 
+def _unblocked(F: Any, x: Any) -> Any:  # noqa: N803
+    """Return (N, C, H, W) as it is, with its gradient not in blocks of channels: a slice takes oneDNN's layouts off."""
+    return F.slice_axis(x, axis=1, begin=0, end=None)
+
+
 class ResponseNorm(nn.HybridBlock):
     """MXNet divides alpha by the size of the window."""
 
@@ -135,7 +142,8 @@ class ResponseNorm(nn.HybridBlock):
         self._settings = {"nsize": size, "alpha": layer.alpha * size, "beta": layer.beta, "knorm": layer.bias}
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
-        return F.LRN(x, **self._settings)
+        # In oneDNN's own layouts its gradient is wrong where a max pool is right behind it.
+        return _unblocked(F, F.LRN(x, **self._settings))
 
 
 class Sum(nn.HybridBlock):
@@ -148,8 +156,14 @@ class Sum(nn.HybridBlock):
 class SideBySide(nn.HybridBlock):
     """All inputs, one after another along the channels."""
 
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        self._splits_blocks = any(count % ONEDNN_BLOCK for count in channels)
+
     def hybrid_forward(self, F: Any, *inputs: Any) -> Any:  # noqa: N803
-        return F.concat(*inputs, dim=1)
+        joined = F.concat(*inputs, dim=1)
+        # oneDNN cannot cut a gradient within a block of channels.
+        return _unblocked(F, joined) if self._splits_blocks else joined
 
 
 def _padded(layer: Any, window: Pair, before: Shape, value: float) -> tuple[Pair, list[nn.HybridBlock]]:
@@ -159,8 +173,8 @@ def _padded(layer: Any, window: Pair, before: Shape, value: float) -> tuple[Pair
     return (0, 0), [Pad(padding_amounts((before[0], before[1]), window, layer.strides, layer.padding), value)]
 
 
-def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:
-    """Return the blocks of a layer; images are (N, C, H, W)."""
+def _blocks(layer: Layer, before: Shape, *others: Shape) -> list[nn.HybridBlock]:
+    """Return the blocks of a layer, given the shapes of its inputs; images are (N, C, H, W)."""
     match layer:
         case Conv2D(kernel_size=window, strides=strides):
             padding, pad = _padded(layer, window, before, 0.0)
@@ -200,7 +214,7 @@ def _blocks(layer: Layer, before: Shape) -> list[nn.HybridBlock]:
         case Add():
             return [Sum()]
         case Concatenate():
-            return [SideBySide()]
+            return [SideBySide([shape[-1] for shape in (before, *others)])]
 
 
 _KINDS = {"weight": "kernel", "bias": "bias"}
@@ -218,7 +232,7 @@ class Net(nn.HybridBlock):
         shapes = output_shapes(network)
         named = {**weight_shapes(network), **moving_shapes(network)}
         for node in network.nodes:
-            self._blocks[node.name] = _blocks(node.layer, shapes[node.inputs[0]])
+            self._blocks[node.name] = _blocks(node.layer, *[shapes[name] for name in node.inputs])
             for block in self._blocks[node.name]:
                 self.register_child(block)
                 for attribute, kind in (_NORM_KINDS if isinstance(block, nn.BatchNorm) else _KINDS).items():
