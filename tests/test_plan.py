@@ -111,8 +111,9 @@ def test_included_cells_may_measure_something_else(tmp_path: Path) -> None:
 def test_a_workload_that_cannot_be_measured_so_is_refused(
     change: dict, text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workload = make_workload("digits-cnn", {})
+
     def odd() -> Workload:
-        workload = make_workload("digits-cnn", {})
         data = replace(workload.data, noise=change.get("noise"))
         return replace(workload, name="odd", data=data, optimizer=change.get("optimizer", workload.optimizer))
 
