@@ -25,9 +25,13 @@ STEP_EXPLANATION = [
 def render_steps(cells: pd.DataFrame) -> list[str]:
     """Return the tables of all step measurements of one machine."""
     parts = []
-    for (model, batch, precision, seed), rows in cells.groupby(["model", "batch_size", "precision", "seed"]):
-        parts += [f"### {escape(model)}: batch {batch}, by step, {precision}, seed {seed}", ""]
-        for (device, cores), here in rows.groupby(["device", "cores"]):
+    for _, rows in cells.groupby(["model", "batch_size", "precision", "seed"], sort=True):
+        first = rows.iloc[0]
+        words = f"batch {first['batch_size']}, by step, {first['precision']}, seed {first['seed']}"
+        parts += [f"### {escape(first['model'])}: {words}", ""]
+        places = rows[["device", "cores"]].drop_duplicates().sort_values(["device", "cores"])
+        for device, cores in places.itertuples(index=False):
+            here = rows[(rows["device"] == device) & (rows["cores"] == cores)]
             if set(here["status"]) <= {"unavailable", "unsupported"}:
                 absent = here.drop_duplicates(["tool", "status", "reason"])
                 parts += [f"{device_name(device, cores)}: {describe_absence(absent)}.", ""]
@@ -42,7 +46,7 @@ def render_steps(cells: pd.DataFrame) -> list[str]:
 def _render_place(name: str, cells: pd.DataFrame) -> list[str]:
     """Return the tables of one device: one a kind of step, then all kinds side by side."""
     parts = []
-    for (warmup, timed), rows in cells.groupby(["warmup", "timed"]):
+    for (warmup, timed), rows in cells.groupby(["warmup", "timed"], sort=True):
         kinds = [kind for kind in STEP_KINDS if kind in set(rows["measure"])]
         for kind in kinds:
             notes, ranked = Notes(), _rank(rows[rows["measure"] == kind])
@@ -70,7 +74,7 @@ def _summary(row: Mapping[Hashable, Any]) -> StepSummary | None:
 def _rank(rows: pd.DataFrame) -> pd.DataFrame:
     summaries = [_summary(row) for row in rows.to_dict("records")]
     medians = [summary.median_s if summary else float("nan") for summary in summaries]
-    return rank_rows(rows.assign(summary=summaries, median_s=medians), "median_s")
+    return rank_rows(rows.assign(median_s=medians), "median_s")
 
 
 def step_table(ranked: pd.DataFrame, notes: Notes) -> pd.DataFrame:
@@ -78,7 +82,7 @@ def step_table(ranked: pd.DataFrame, notes: Notes) -> pd.DataFrame:
     best = ranked[ranked["ranked"]]["median_s"].min()
     table = []
     for row in ranked.to_dict("records"):
-        summary, held, wanted = row["summary"], len(_timed_s(row)), row["timed"] * row["repeats"]
+        summary, held, wanted = _summary(row), len(_timed_s(row)), row["timed"] * row["repeats"]
         table.append(
             {
                 "Tool": escape(row["tool"]),

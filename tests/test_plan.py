@@ -102,7 +102,7 @@ def test_included_cells_may_measure_something_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text", "message"),
     [
-        ({"noise": Noise(labels=9)}, BASE, r"torch · cpu · odd .* its data is noise; accepted: `measure: steps`"),
+        ({"noise": Noise(labels=9)}, BASE, r"torch · cpu · odd .* the data of odd is noise; accepted: `measure: steps`"),
         ({"optimizer": None}, BASE, r"odd has no optimiser; accepted: `measure: steps` with .*\[forward, gradients\]"),
         ({"optimizer": None}, BASE + STEPS, r"train steps cannot be measured: odd has no optimiser"),
         ({}, BASE + STEPS + "batch_sizes: [9999]", r"a step takes 9999 images and there are 1437; accepted: a batch"),
@@ -111,8 +111,9 @@ def test_included_cells_may_measure_something_else(tmp_path: Path) -> None:
 def test_a_workload_that_cannot_be_measured_so_is_refused(
     change: dict, text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workload = make_workload("digits-cnn", {})
+
     def odd() -> Workload:
-        workload = make_workload("digits-cnn", {})
         data = replace(workload.data, noise=change.get("noise"))
         return replace(workload, name="odd", data=data, optimizer=change.get("optimizer", workload.optimizer))
 
