@@ -9,6 +9,7 @@ from harness.launch import Event, Outcome
 from harness.plan import Cell, Measure, Steps
 from harness.session import Planned, make_record
 from workloads import make_workload
+from workloads.spec import DataSet, Noise
 
 HOST = {
     "machine": "0123456789ab",
@@ -19,6 +20,12 @@ HOST = {
     "gpus": [],
     "no_gpu": "no NVIDIA GPU here (test)",
 }
+
+
+def noisy(data: DataSet) -> DataSet:
+    """The same shape of data as noise, with labels from 0 to 6."""
+    noise = Noise(mean=0.0, stddev=1.0, truncated=False, labels=7)
+    return replace(data, source="synthetic", scaling="none", noise=noise)
 
 
 def make_cell(tool: str = "null", **changes: Any) -> Cell:

@@ -14,9 +14,8 @@ from harness.data import prepare
 from harness.host import available_cores
 from harness.launch import child_environment, launch_worker
 from harness.places import PROJECT
-from tests.helpers import make_cell, make_step_cell, write_broken_tool, write_interpreter
+from tests.helpers import make_cell, make_step_cell, noisy, write_broken_tool, write_interpreter
 from workloads.initial import step_labels
-from workloads.spec import Noise
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -72,7 +71,7 @@ def test_labels_of_noise_are_drawn_anew_for_every_step(data: Path, tmp_path: Pat
         tmp_path, "train_step", f"open({str(note)!r}, 'a').write(str(arguments[1].tolist()) + chr(10)); return 1.0"
     )
     workload = make_cell().workload
-    cell = make_step_cell(workload=replace(workload, data=replace(workload.data, noise=Noise(labels=7))), seed=5)
+    cell = make_step_cell(workload=replace(workload, data=noisy(workload.data)), seed=5)
     assert launch_worker(cell, 1, python, data, lambda event: None).status == "ok"
     drawn = [step_labels(7, 32, 5, step).tolist() for step in range(4)]
     assert note.read_text().splitlines() == [str(labels) for labels in drawn]

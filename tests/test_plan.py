@@ -8,9 +8,10 @@ import pytest
 import workloads
 from frameworks import TOOLS
 from harness.plan import Steps, load_matrix, mark_unavailable, repeat_cells, select
+from tests.helpers import noisy
 from workloads import WORKLOADS, make_workload
 from workloads.errors import UserError
-from workloads.spec import Noise, Workload
+from workloads.spec import Workload
 
 PROJECT = Path(__file__).parent.parent
 STEPS = "measure: steps\n"
@@ -102,7 +103,7 @@ def test_included_cells_may_measure_something_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text", "message"),
     [
-        ({"noise": Noise(labels=9)}, BASE, r"torch · cpu · odd .* the data of odd is noise; accepted: `measure: steps`"),
+        ({"noise": True}, BASE, r"torch · cpu · odd .* the data of odd is noise; accepted: `measure: steps`"),
         ({"optimizer": None}, BASE, r"odd has no optimiser; accepted: `measure: steps` with .*\[forward, gradients\]"),
         ({"optimizer": None}, BASE + STEPS, r"train steps cannot be measured: odd has no optimiser"),
         ({}, BASE + STEPS + "batch_sizes: [9999]", r"a step takes 9999 images and there are 1437; accepted: a batch"),
@@ -114,7 +115,7 @@ def test_a_workload_that_cannot_be_measured_so_is_refused(
     workload = make_workload("digits-cnn", {})
 
     def odd() -> Workload:
-        data = replace(workload.data, noise=change.get("noise"))
+        data = noisy(workload.data) if "noise" in change else workload.data
         return replace(workload, name="odd", data=data, optimizer=change.get("optimizer", workload.optimizer))
 
     monkeypatch.setattr(workloads, "WORKLOADS", {"odd": odd})
@@ -140,7 +141,7 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
         (BASE.replace("gpu", "tpu"), r"unknown device 'tpu' at devices\[1\]; accepted: cpu, gpu"),
         (BASE.replace("gpu", "{device: cpu, core: 1}"), r"unknown key 'core' at devices\[1\]; accepted: cores, device"),
         (BASE.replace("gpu", "{device: cpu, cores: 0}"), r"devices\[1\]\.cores is 0; accepted: a whole number"),
-        (BASE.replace("digits-cnn", "lenet"), r"unknown model 'lenet' at models\[0\]; accepted: cifar10-cnn"),
+        (BASE.replace("digits-cnn", "lenet"), r"unknown model 'lenet' at models\[0\]; accepted: alexnet"),
         (BASE.replace("digits-cnn", "3"), r"models\[0\] is 3; accepted: a model's name"),
         (
             BASE.replace("digits-cnn", "{model: digits-cnn, unit: 3}"),
