@@ -30,6 +30,7 @@ from workloads.spec import (
     Layer,
     LocalResponseNorm,
     MaxPool2D,
+    Network,
     Node,
     Padding,
     ReLU,
@@ -274,6 +275,10 @@ class Backend(ABC):
     def __init__(self, device: Device, cores: int) -> None:
         """Start the device."""
 
+    def refused(self, network: Network) -> str | None:
+        """Return what the framework lacks or gets wrong, or None."""
+        return None
+
     @abstractmethod
     def place(self, images: Images) -> Any:
         """Copy images to the device and return them once they are there."""
@@ -297,6 +302,9 @@ class TensorFlowBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = tensorflow_device.start_device(device, cores)
         self._host_tensors = tensorflow_device.HostTensors()
+
+    def refused(self, network: Network) -> str | None:
+        return tensorflow_device.refused(network)
 
     def feed(self, images: Images, labels: Labels, order: NDArray[np.int64], batch_size: int) -> Any:
         """Return the batches, gathered while the step before runs; with autotuning some epochs would stall."""
@@ -335,6 +343,9 @@ class TorchBackend(Backend):
 
     def __init__(self, device: Device, cores: int) -> None:
         self._device = torch_device.start_device(device, cores)
+
+    def refused(self, network: Network) -> str | None:
+        return torch_device.refused(network, self._device)
 
     def place(self, images: Images) -> Any:
         placed = torch.tensor(images, device=self._device)
@@ -405,13 +416,7 @@ class KerasAdapter(Adapter):
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return what the backend cannot do."""
-        for node in workload.network.nodes:
-            match node.layer:
-                case DepthwiseConv2D(strides=(down, across)) if (
-                    down != across and keras.config.backend() == "tensorflow"
-                ):
-                    return "tf.nn.depthwise_conv2d has one stride for both directions"
-        return None
+        return self._backend.refused(workload.network)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the layers and assign the weights to their variables."""

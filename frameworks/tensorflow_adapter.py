@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, rounded, schedule, work_off
-from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, start_device, synchronize
+from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, refused, start_device, synchronize
 from workloads.initial import Weights
 from workloads.shapes import weight_shapes, window_counts
 from workloads.spec import (
@@ -129,13 +129,9 @@ class TensorFlowAdapter(Adapter):
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return what has no kernel."""
-        for node in workload.network.nodes:
-            match node.layer:
-                case LocalResponseNorm() if precision == "float64":
-                    return "tf.nn.lrn has no float64 kernel"
-                case DepthwiseConv2D(strides=(down, across)) if down != across:
-                    return "tf.nn.depthwise_conv2d has one stride for both directions"
-        return None
+        if precision == "float64" and any(isinstance(x.layer, LocalResponseNorm) for x in workload.network.nodes):
+            return "tf.nn.lrn has no float64 kernel"
+        return refused(workload.network)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Put the weights into variables; functions are traced when they are first called."""

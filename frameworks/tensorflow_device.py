@@ -1,10 +1,20 @@
-"""TensorFlow's device, for the adapters that run on it: threads, memory that grows, IEEE float32."""
+"""TensorFlow's device, for the adapters that run on it: threads, memory that grows, IEEE float32, what it lacks."""
 
 import tensorflow as tf
 
 from frameworks.base import Device, DeviceUnavailableError, Images, Labels
+from workloads.spec import DepthwiseConv2D, Network
 
 HOST = "CPU:0"
+
+
+def refused(network: Network) -> str | None:
+    """Return which layer of a network has no kernel, or None."""
+    for node in network.nodes:
+        match node.layer:
+            case DepthwiseConv2D(strides=(down, across)) if down != across:
+                return f"tf.nn.depthwise_conv2d has one stride for both directions ({node.name})"
+    return None
 
 
 def start_device(device: Device, cores: int) -> str:

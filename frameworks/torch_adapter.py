@@ -20,7 +20,7 @@ from frameworks.base import (
     symmetric_padding,
     work_off,
 )
-from frameworks.torch_device import peak_memory_bytes, start_device, synchronize
+from frameworks.torch_device import peak_memory_bytes, refused, start_device, synchronize
 from workloads.initial import Weights
 from workloads.shapes import output_shapes, padding_amounts, weight_shapes, window_counts
 from workloads.spec import (
@@ -216,6 +216,10 @@ class TorchAdapter(Adapter):
     def __init__(self, *, device: Device, cores: int, compiled: bool = False) -> None:
         self._device = start_device(device, cores)
         self._compiled = compiled
+
+    def supports(self, workload: Workload, precision: Precision) -> str | None:
+        """Return what PyTorch computes wrongly."""
+        return refused(workload.network, self._device)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the modules and copy the weights into them."""
