@@ -221,7 +221,9 @@ class _Comparison:
         directions = {}
         for name, gradient in got.items():
             direction = stream.standard_normal(gradient.shape)
-            directions[name] = direction / (max(_root_mean_square(gradient), overall) * np.linalg.norm(direction))
+            # A net whose output is zero everywhere has no gradient at all.
+            typical = max(_root_mean_square(gradient), overall) or 1.0
+            directions[name] = direction / (typical * np.linalg.norm(direction))
         self.shown = Proven(gradients=got, rounding=_rounding(batch, directions))
         yield self._scalar("loss", loss, objective(*batch))
 
