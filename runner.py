@@ -15,7 +15,7 @@ from harness.audit import PROVEN, proven_workload, render_ladder
 from harness.doctor import examine
 from harness.host import available_cores, describe_host
 from harness.places import PROJECT
-from harness.plan import load_matrix, mark_unavailable, repeat_cells, select
+from harness.plan import Cell, load_matrix, mark_unavailable, repeat_cells, select
 from harness.records import ABSENT, Record, read_records, write_whole
 from harness.session import Planned, judge_curves, plan_session, prepare_environments, prove_cells, run_session
 from harness.tables import render_markdown
@@ -83,28 +83,30 @@ def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
 def run_audit(arguments: argparse.Namespace) -> int:
     """Prove what a matrix pairs and print each proof; exit code 1 if a tool does not train the spec's net.
 
-    The loss curves are those of the matrix's own records, if it has been run.
+    The loss curves are those of the matrix's own records, if it has been run; of a pair's curves the worst is told.
     """
     host = describe_host()
     cells = select(load_matrix(arguments.matrix), arguments.only)
     cells = mark_unavailable(cells, cores=len(available_cores()), no_gpu=host["no_gpu"])
-    pairs = {
-        (cell.tool, cell.device, proven_workload(cell.workload)): cell
-        for cell in cells
-        if cell.not_run is None and cell.tool != FLOOR
-    }
+    pairs: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        if cell.not_run is None and cell.tool != FLOOR:
+            pairs.setdefault((cell.tool, cell.device, proven_workload(cell.workload)), []).append(cell)
     if not pairs:
         reasons = dict.fromkeys(": ".join(cell.not_run) for cell in cells if cell.not_run)
         raise UserError(
             f"nothing of {arguments.matrix} can be proven here ({'; '.join(reasons) or 'no tool in it trains'}); "
             "accepted: a matrix with a tool and a device that are here. Change the matrix or --only."
         )
-    interpreters = prepare_environments(pairs.values(), print)
-    verdicts = prove_cells(pairs.values(), interpreters, host, print)
     curves = judge_curves(plan_session(cells, host, read_records(arguments.results), fresh=False))
+    proofs = {pair[0]: pair for pair in pairs.values()}
+    interpreters = prepare_environments(proofs, print)
+    verdicts = prove_cells(proofs, interpreters, host, print)
     for cell, verdict in verdicts.items():
         label = f"{cell.tool} · {cell.device} · {cell.workload.label}"
-        print("\n".join(render_ladder(label, verdict, curves.get(cell))))
+        judged = [curves[other] for other in proofs[cell] if other in curves]
+        worst = min(judged, key=lambda curve: (False, True, None).index(curve[0]), default=None)
+        print("\n".join(render_ladder(label, verdict, worst)))
     supported = [verdict for verdict in verdicts.values() if verdict["supported"]]
     proven = sum(verdict["level"] in PROVEN for verdict in supported)
     print(f"{proven} of {len(supported)} pairs of tool and model are proven to be the same net")

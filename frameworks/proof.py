@@ -40,16 +40,17 @@ from workloads.spec import (
 LEVELS = ("S0", "S1", "S2", "S3")
 SIZES = (8, 3)
 """The batch size of a proof, and how many samples its partial batch has."""
-SIZES_OF_BIG = (2, 1)
+SIZES_OF_BIG = (3, 2)
 BIG_FLOPS = 10**8
 """From how many FLOPs a sample on a net is big: its proof takes fewer samples, for the oracle's sake."""
 SEED = 7
 DRAWS = 8
 """How many batches are looked at for one that no kink is near to."""
-ROUNDING_DRAWS = 2
 ROUNDINGS = 10.0
-"""How often weights are rounded anew to see what rounding does, and how much more the rounding of all layers may do."""
-DIRECTIONS = 8
+"""How much more the rounding of all layers may do than that of the weights."""
+MOST_ROUNDING = 0.05
+"""Beyond this a comparison would say nothing, so no rounding excuses it."""
+DIRECTIONS = 4
 """Along how many random directions gradients are compared, each of which moves its share of the weights; those of a
 direction that is off are looked at one by one."""
 
@@ -106,20 +107,17 @@ def level_reached(findings: list[Finding]) -> str | None:
 def prove(adapter: Adapter, workload: Workload) -> list[Finding]:
     """Compare an adapter's models of a workload with the oracle, in every precision the adapter has.
 
-    A fault in the adapter is a finding at the level where it came up. Float64 comes first: it tells everything apart,
-    and its gradients, once proven, let the oracle take the step that float32 has to take. Where there is no float64,
-    the small constants are enlarged until they show in float32, and gradients are compared in it.
+    A fault in the adapter is a finding at the level where it came up. In float32 the small constants are enlarged until
+    they show; in float64 they show as they are.
     """
     precisions = [precision for precision in adapter.precisions if adapter.supports(workload, precision) is None]
-    probe = Probe.draw(workload, ("partial", "partial") if "float64" in precisions else ("full", "full", "partial"))
+    weights = probe_weights(workload.network)
     findings: list[Finding] = []
-    proven: Proven | None = None
-    for precision in sorted(precisions, reverse=True):
-        comparison = _Comparison(adapter, workload, precision, probe, proven)
-        found = list(comparison.findings())
-        findings += found
-        if precision == "float64" and all(finding.holds for finding in found):
-            proven = comparison.shown
+    for precision in precisions:
+        # Every batch size is another compilation in some tools: partial batches are left to float64 where there is one.
+        kinds: tuple[Kind, ...] = ("full", "full") if precision == "float32" else ("partial", "partial")
+        probe = Probe.draw(workload, weights, kinds if len(precisions) > 1 else (*kinds, "partial"))
+        findings += _Comparison(adapter, workload, precision, probe).findings()
     rates = sorted({node.layer.rate for node in workload.network.nodes if isinstance(node.layer, Dropout)} - {0.0})
     if rates:
         findings += _guarded("S3", "dropout", "float32", lambda: prove_dropout(adapter, rates))
@@ -140,35 +138,17 @@ def _guarded(
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proven:
-    """The first batch's gradients, and by how much float32's rounding may change them and the loss, relatively."""
-
-    gradients: Weights
-    rounding: dict[str, float]
-
-
 class _Comparison:
-    """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle.
+    """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle."""
 
-    With the `proven` gradients of the first batch it is trained by that batch alone, as a full one.
-    """
-
-    def __init__(
-        self, adapter: Adapter, workload: Workload, precision: Precision, probe: "Probe", proven: Proven | None
-    ) -> None:
+    def __init__(self, adapter: Adapter, workload: Workload, precision: Precision, probe: "Probe") -> None:
         self._adapter, self._precision, self._weights = adapter, precision, probe.weights
         self._images, self._labels, self._batches = probe.images, probe.labels, probe.batches
-        self._proven, self.shown = proven, proven
-        self._whole = replace(workload, batch_size=probe.full)
-        if proven is not None:
-            self._batches = self._batches[:1]
-            self._whole = replace(with_large_steps(workload), batch_size=len(self._batches[0]))
-        elif precision == "float32":
-            self._whole = with_large_constants(with_large_steps(self._whole))
+        self._whole = replace(exaggerated(workload) if precision == "float32" else workload, batch_size=probe.full)
         self._workload = without_dropout(self._whole)
         self._network = self._workload.network
-        self._seen = self._images[: self._whole.batch_size]
+        self._seen = self._images[: probe.full]
+        self._rounding: dict[str, float] = {}
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings level by level; without the right parameters there is nothing more to compare."""
@@ -176,9 +156,7 @@ class _Comparison:
         yield from parameters
         if not all(finding.holds for finding in parameters):
             return
-        comparisons = [("S2", "outputs", self._outputs)]
-        if self._proven is None or not self._workload.optimizer:
-            comparisons.append(("S3", "gradients", self._gradients))
+        comparisons = [("S2", "outputs", self._outputs), ("S3", "gradients", self._gradients)]
         if self._workload.optimizer:
             comparisons.append(("S3", "weights after updates", self._updates))
         for level, what, compare in comparisons:
@@ -198,9 +176,9 @@ class _Comparison:
         yield _same_shapes("S1", "output shapes", got, shapes, self._precision)
         expected = {name: passed.outputs[name] for name in shapes}
         yield self._relative("S2", "outputs", outputs, expected, "outputs")
+        # With its dropouts in the net: inference is to be without.
         whole = self._model
-        if self._whole != self._workload and self._proven is None:
-            # With its dropouts in the net: inference is to be without.
+        if self._whole != self._workload:
             whole = self._adapter.build(self._whole, self._weights, SEED, self._precision)
         yield self._logits("S2", "logits", whole, self._weights)
 
@@ -224,25 +202,34 @@ class _Comparison:
             # A net whose output is zero everywhere has no gradient at all.
             typical = max(_root_mean_square(gradient), overall) or 1.0
             directions[name] = direction / (typical * np.linalg.norm(direction))
-        self.shown = Proven(gradients=got, rounding=_rounding(batch, directions))
-        yield self._scalar("loss", loss, objective(*batch))
+        groups = [list(got)[first::DIRECTIONS] for first in range(min(DIRECTIONS, len(got)))]
+        slopes = [slope(*batch, {name: directions[name] for name in names}) for names in groups]
+        expected = objective(*batch)
+        if self._precision == "float32":
+            rounded = self._workload, rounded_anew(self._weights), *batch[2:]
+            changes = [
+                slope(*rounded, {name: directions[name] for name in names}) - along
+                for names, along in zip(groups, slopes, strict=True)
+            ]
+            self._rounding["loss"] = abs(objective(*rounded) - expected) / (abs(expected) or 1.0)
+            # An update is as wrong as its gradient.
+            self._rounding["gradients"] = self._rounding["weights"] = float(np.max(np.abs(changes)))
+        yield self._scalar("loss", loss, expected)
 
-        def error(names: list[str]) -> float:
-            along = slope(*batch, {name: directions[name] for name in names})
+        def error(names: list[str], along: float) -> float:
             return abs(sum(float(np.sum(got[name] * directions[name])) for name in names) - along)
 
         errors = {}
-        for names in (list(got)[first::DIRECTIONS] for first in range(min(DIRECTIONS, len(got)))):
-            together = {" + ".join(names): error(names)}
-            apart = next(iter(together.values())) > self._allowed("gradients") and len(names) > 1
-            errors |= {name: error([name]) for name in names} if apart else together
+        for names, along in zip(groups, slopes, strict=True):
+            together = error(names, along)
+            if together > self._allowed("gradients") and len(names) > 1:
+                errors |= {name: error([name], slope(*batch, {name: directions[name]})) for name in names}
+            else:
+                errors[" + ".join(names)] = together
         yield self._worst("S3", "gradients", errors, "gradients")
 
     def _updates(self) -> Iterator[Finding]:
-        """Train some batches, with predictions between them.
-
-        The oracle updates with the gradients of the model, or with those that are proven already.
-        """
+        """Train some batches, with predictions between them; the oracle updates with the gradients of the model."""
         oracle = Optimizer(self._workload, self._weights)
         unbiased, biased = dict(oracle.weights), dict(oracle.weights)
         losses, expected = [], []
@@ -250,7 +237,7 @@ class _Comparison:
             images, labels = self._images[order], self._labels[order]
             passed = run(self._network, oracle.weights, images, training=True)
             expected.append(total_loss(self._workload, oracle.weights, passed.logits, labels))
-            oracle.update(self._model.gradients(images, labels)[1] if self._proven is None else self._proven.gradients)
+            oracle.update(self._model.gradients(images, labels)[1])
             for moving, bessel in ((unbiased, True), (biased, False)):
                 moving |= moved_statistics(self._network, moving, passed, bessel=bessel)
             self._model.forward(self._seen)
@@ -290,27 +277,21 @@ class _Comparison:
         return self._worst(level, what, errors, tolerance)
 
     def _moved(self, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], tolerance: str) -> Finding:
-        """Compare weights by name; the difference is relative to how far a weight moved, and some of its size.
-
-        Where gradients are not the model's own, one that is rounding alone moves its weight by the size of the others'.
-        """
-        moves = {name: float(np.max(np.abs(array - self._weights[name]))) for name, array in expected.items()}
-        least = _root_mean_square(np.array(list(moves.values()))) if self._proven else 0.0
+        """Compare weights by name; the difference is relative to how far a weight moved, and some of its size."""
         errors = {}
         for name, array in expected.items():
-            moved = max(moves[name], least) + SHARE_OF_SIZE * float(np.max(np.abs(array)))
-            errors[name] = float(np.max(np.abs(got[name] - array))) / moved
+            moved, size = (float(np.max(np.abs(x))) for x in (array - self._weights[name], array))
+            errors[name] = float(np.max(np.abs(got[name] - array))) / (moved + SHARE_OF_SIZE * size)
         return self._worst("S3", what, errors, tolerance)
 
     def _scalar(self, what: str, got: float, expected: float) -> Finding:
-        return self._worst("S3", what, {"": abs(got - expected) / abs(expected)}, "loss")
+        return self._worst("S3", what, {"": abs(got - expected) / (abs(expected) or 1.0)}, "loss")
 
     def _allowed(self, quantity: str) -> float:
-        """Return the largest difference, in float32 at least what rounding alone may come to."""
-        allowed = TOLERANCES[self._precision, quantity]
-        if self._precision == "float32" and self.shown is not None:
-            allowed = max(allowed, ROUNDINGS * self.shown.rounding.get(quantity, 0.0))
-        return allowed
+        """Return the largest difference that is allowed: where rounding alone may come to more, that much."""
+        return max(
+            TOLERANCES[self._precision, quantity], min(ROUNDINGS * self._rounding.get(quantity, 0.0), MOST_ROUNDING)
+        )
 
     def _worst(self, level: str, what: str, errors: dict[str, float], quantity: str) -> Finding:
         """Return the largest error by name; what is not a number is larger than any."""
@@ -325,25 +306,14 @@ class _Comparison:
         )
 
 
-def _rounding(batch: tuple[Workload, Weights, NDArray[Any], NDArray[Any]], directions: Weights) -> dict[str, float]:
-    """Return by how much loss and gradients change, relatively, where weights are rounded to float32 another time.
+def rounded_anew(weights: Weights) -> dict[str, NDArray[np.float64]]:
+    """Return weights as they might be if they had been rounded to float32 once more.
 
-    A deep net with batch normalisation multiplies what its first layers round, and a value next to a kink goes either
-    way: no float32 implementation, however right, comes closer to the oracle. Gradients stand for updates, too.
+    What that changes in loss and gradients is what no float32 implementation, however right, can do better: a deep net
+    with batch normalisation multiplies what its first layers round, and a value next to a kink goes either way.
     """
-    workload, weights, images, labels = batch
-    stream = np.random.RandomState(SEED)
-    loss, along = objective(*batch), slope(*batch, directions)
-    changes: dict[str, list[float]] = {"loss": [], "gradients": []}
-    for _ in range(ROUNDING_DRAWS):
-        rounded = {
-            name: weight * (1 + stream.uniform(-1, 1, weight.shape) * np.finfo(np.float32).eps / 2)
-            for name, weight in weights.items()
-        }
-        changes["loss"].append(abs(objective(workload, rounded, images, labels) - loss) / abs(loss))
-        changes["gradients"].append(abs(slope(workload, rounded, images, labels, directions) - along))
-    worst = {quantity: float(max(values)) for quantity, values in changes.items()}
-    return {**worst, "weights": worst["gradients"]}
+    stream, unit = np.random.RandomState(SEED), float(np.finfo(np.float32).eps) / 2
+    return {name: weight * (1 + unit * stream.uniform(-1, 1, weight.shape)) for name, weight in weights.items()}
 
 
 def _root_mean_square(array: NDArray[Any]) -> float:
@@ -377,6 +347,10 @@ def probe_weights(network: Network) -> Weights:
     return weights
 
 
+Kind = Literal["full", "partial"]
+"""Of a batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """What a proof is made with: weights, images and labels, and which of them each batch takes."""
@@ -388,24 +362,25 @@ class Probe:
     full: int
 
     @classmethod
-    def draw(cls, workload: Workload, kinds: tuple[Literal["full", "partial"], ...]) -> "Probe":
+    def draw(cls, workload: Workload, weights: Weights, kinds: tuple[Kind, ...]) -> "Probe":
         """Draw batches of the kinds, of several draws the one whose first batch is furthest from every kink.
 
         A value within rounding of a ReLU's kink or of another in its pool's window may go either way in float32, and
-        takes its gradient along; that is no other function.
+        takes its gradient along; that is no other function. In a big net some value always is, so it has one draw.
         """
         big = forward_flops(workload.network) > BIG_FLOPS
         sizes = dict(zip(("full", "partial"), SIZES_OF_BIG if big else SIZES, strict=True))
         ends = np.cumsum([sizes[kind] for kind in kinds])
         batches = np.split(np.random.RandomState(SEED).permutation(ends[-1]), ends[:-1])
-        weights = probe_weights(workload.network)
         samples = max(int(ends[-1]), sizes["full"])
-        drawn = []
-        for seed in range(1 if big else DRAWS):
-            stream = np.random.RandomState([SEED, seed])
-            images = stream.uniform(0, 1, (samples, *workload.network.input_shape)).astype(np.float32)
-            drawn.append((_distance_from_kinks(workload.network, weights, images[batches[0]]), seed, images))
-        images = max(drawn, key=lambda item: item[:2])[2]
+        drawn = [
+            np.random.RandomState([SEED, seed]).uniform(0, 1, (samples, *workload.network.input_shape))
+            for seed in range(1 if big else DRAWS)
+        ]
+        images = max(
+            (batch.astype(np.float32) for batch in drawn),
+            key=lambda batch: 0.0 if big else _distance_from_kinks(workload.network, weights, batch[batches[0]]),
+        )
         labels = np.random.RandomState(SEED).randint(workload.data.classes, size=samples).astype(np.int32)
         return cls(weights=weights, images=images, labels=labels, batches=batches, full=sizes["full"])
 
@@ -450,8 +425,8 @@ def without_dropout(workload: Workload) -> Workload:
     return replace(workload, network=without_dropout_network(workload.network))
 
 
-def with_large_steps(workload: Workload) -> Workload:
-    """Enlarge the steps of the optimiser until float32 shows them; a decay of zero stays so."""
+def exaggerated(workload: Workload) -> Workload:
+    """Enlarge the constants that float32 rounding would hide; what is zero stays zero."""
     optimizer = workload.optimizer
     match optimizer:
         case SGD(decay=decay):
@@ -459,11 +434,6 @@ def with_large_steps(workload: Workload) -> Workload:
         case Adam():
             # With a large epsilon the update is smooth where a gradient is rounding alone.
             optimizer = replace(optimizer, learning_rate=0.1, epsilon=0.1)
-    return replace(workload, optimizer=optimizer)
-
-
-def with_large_constants(workload: Workload) -> Workload:
-    """Enlarge the constants of the net and of its loss that float32 rounding would hide."""
     nodes = []
     for node in workload.network.nodes:
         match node.layer:
@@ -473,7 +443,7 @@ def with_large_constants(workload: Workload) -> Workload:
                 node = replace(node, layer=replace(node.layer, alpha=max(alpha, 0.1)))
         nodes.append(node)
     l2 = workload.l2 and replace(workload.l2, rate=0.1)
-    return replace(workload, network=replace(workload.network, nodes=tuple(nodes)), l2=l2)
+    return replace(workload, network=replace(workload.network, nodes=tuple(nodes)), optimizer=optimizer, l2=l2)
 
 
 DROPOUT_SAMPLES = 32

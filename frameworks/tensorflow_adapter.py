@@ -171,6 +171,7 @@ class TensorFlowModel(Model):
         settings, update = tf.TensorSpec((None, 2), precision), tf.TensorSpec((), tf.int64)
         compiled = {"autograph": False, "jit_compile": jit_compile}
         self._infer = tf.function(self._logits, input_signature=[images], **compiled)
+        self._infer_placed = tf.function(self._logits, **compiled)
         self._differentiate = tf.function(self._loss_and_gradients, **compiled)
         self._step = tf.function(self._update, **compiled)
         self._train_one = tf.function(self._update_once, autograph=False)
@@ -296,7 +297,7 @@ class TensorFlowModel(Model):
         return placed
 
     def forward_step(self, placed: tf.Tensor) -> NDArray[Any]:
-        return self._infer(placed).numpy()
+        return self._infer_placed(placed).numpy()
 
     def gradient_step(self, placed: tf.Tensor, labels: Labels) -> tuple[float, Weights]:
         with tf.device(HOST):

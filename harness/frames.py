@@ -33,7 +33,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     frame = frame.sort_values(["run", "finished_at", "key"])
     frame = frame.drop_duplicates([*COORDINATES, "repeat"], keep="last")
     newest = frame.groupby(COORDINATES)["version"].transform("last")
-    frame = frame[frame["version"] == newest]
+    frame = frame[frame["version"] == newest].sort_values("repeat", kind="stable")
     measured = ["train_s", "gpu_pct", "cpu_pct", "error_rate"]
     cells = frame.groupby(COORDINATES, sort=False)
     merged = cells.last()
@@ -95,11 +95,12 @@ def rank_rows(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def describe_absence(rows: pd.DataFrame) -> str:
-    """Say why none of the rows was run, the commonest reason first."""
+    """Say why none of the rows was run, the commonest reason first, which stands for all tools that are not named."""
     reasons = Counter((row["status"], row["reason"]) for row in rows.to_dict("records"))
+    shared = list(reasons.values()).count(max(reasons.values())) > 1
     parts = []
     for (status, reason), count in reasons.most_common():
         tools = sorted(rows[(rows["status"] == status) & (rows["reason"] == reason)]["tool"])
-        whom = "" if count == max(reasons.values()) else f" ({', '.join(tools)})"
+        whom = "" if count == max(reasons.values()) and not shared else f" ({', '.join(tools)})"
         parts.append(f"{status}{whom}, {escape(reason)}")
     return "; ".join(parts)

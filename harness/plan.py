@@ -193,7 +193,7 @@ def _mismatch(cell: Cell) -> str | None:
     if cell.measure != "epochs" and workload.batch_size > samples:
         return (
             f"a step takes {workload.batch_size} images and there are {samples}; accepted: a batch size up to "
-            f"{samples}. Correct the matrix."
+            f"{samples}, or a larger train_samples of the model. Correct the matrix."
         )
     return None
 

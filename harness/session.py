@@ -100,18 +100,26 @@ def _is_done(cell: Cell, record: Record) -> bool:
 
 
 def judge_curves(planned: Sequence[Planned]) -> dict[Cell, Judgement]:
-    """Judge the loss curve of every cell that is done by what is published, or by the other tools on the same cell."""
+    """Judge the loss curve of every cell that is done by what is published, or by the other tools on the same cell.
+
+    A cell that measures steps has none.
+    """
     curves = {
         item.cell: [epoch["loss"] for epoch in item.done.content["epochs"]]
         for item in planned
         if item.done and item.done.status == "ok" and item.cell.measure == "epochs" and item.cell.tool != FLOOR
     }
-    return {
+    steps = {item.cell: (None, "a measurement by step has none") for item in planned if item.cell.steps}
+    return steps | {
         cell: judge_curve(
             cell.workload.label,
             cell.workload.batch_size,
             losses,
-            [curve for other, curve in curves.items() if other != cell and replace(other, tool=cell.tool) == cell],
+            [
+                curve
+                for other, curve in curves.items()
+                if other != cell and replace(other, tool=cell.tool, environment=cell.environment) == cell
+            ],
         )
         for cell, losses in curves.items()
     }

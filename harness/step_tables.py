@@ -11,13 +11,15 @@ from harness.markdown import MISSING, Notes, device_name, escape, number, to_mar
 from harness.plan import STEP_KINDS
 from harness.statistics import StepSummary, summarize_steps
 
+CALLS = 4
+"""Up to how many steps, warm-up and all, are shown one by one."""
 STEP_EXPLANATION = [
-    "Tables by step are about one batch that lies on the device, the same at every step. `forward` is inference with",
-    "its output copied to the host, `gradients` the loss and every gradient copied to the host without an update,",
-    "`train` one update and the loss before it. ms per batch is the mean of the timed steps ± their population",
-    "standard deviation; images/s is the batch over that mean ± its uncertainty (jitter), as tf_cnn_benchmarks defines",
-    "them. The median stands with its 95 % interval where there are six steps or more; vs best compares medians. Steps",
-    "says how many there are, and of how many where time ran out before.",
+    "Tables by step are about one batch of images that lies on the device, the same at every step; labels of noise are",
+    "drawn anew. `forward` is inference with its output copied to the host, `gradients` the loss and every gradient",
+    "copied to the host without an update, `train` one update and the loss before it. ms per batch is the mean of the",
+    "timed steps ± their population standard deviation; images/s is the batch over that mean ± its uncertainty",
+    "(jitter), as tf_cnn_benchmarks defines them. The median stands with its 95 % interval where there are six steps",
+    "or more; vs best compares medians. Steps says how many there are, and of how many where time ran out before.",
     "",
 ]
 
@@ -54,7 +56,7 @@ def _render_place(name: str, cells: pd.DataFrame) -> list[str]:
             if ranked["repeats"].max() > 1:
                 parts += [f"All steps of up to {ranked['repeats'].max()} runs.", ""]
             parts += [to_markdown(step_table(ranked, notes)), "", *notes.lines()]
-            if warmup == 0:
+            if rows[["warmup", "timed"]].iloc[0].sum() <= CALLS:
                 parts += [f"#### {name}: {kind}, call by call, wall (process) seconds", ""]
                 parts += [to_markdown(call_table(ranked)), ""]
         if len(kinds) > 1:
@@ -132,13 +134,17 @@ def call_table(ranked: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind_table(rows: pd.DataFrame, kinds: Iterable[str]) -> pd.DataFrame:
-    """Return mean ± deviation of each kind of step, tool by tool."""
-    table = []
-    for tool in (tool for tool in TOOLS if tool in set(rows["tool"])):
-        cells = {row["measure"]: row for row in rows[rows["tool"] == tool].to_dict("records")}
-        line = {"Tool": tool}
-        for kind in kinds:
-            summary = _summary(cells[kind]) if kind in cells else None
-            line[kind] = _mean_ms(summary) if summary else cells[kind]["status"] if kind in cells else MISSING
-        table.append(line)
+    """Return mean ± deviation of each kind of step, tool by tool; only of those that are proven."""
+    ranked, table = _rank(rows), []
+    for tool in (tool for tool in TOOLS if tool in set(rows["tool"]) and tool != FLOOR):
+        cells = {row["measure"]: row for row in ranked[ranked["tool"] == tool].to_dict("records")}
+        table.append({"Tool": tool} | {kind: _in_short(cells.get(kind)) for kind in kinds})
     return pd.DataFrame(table)
+
+
+def _in_short(row: Mapping[Hashable, Any] | None) -> str:
+    if row is None:
+        return MISSING
+    if row["status"] != "ok":
+        return str(row["status"])
+    return _mean_ms(summarize_steps(_timed_s(row), row["batch_size"])) if row["ranked"] else "not proven"

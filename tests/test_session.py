@@ -12,7 +12,7 @@ from harness.environments import EnvironmentFailedError
 from harness.host import available_cores
 from harness.launch import Event, without_worker
 from harness.plan import Cell, Steps
-from harness.records import PARTS, cell_key, describe_cell, read_records
+from harness.records import PARTS, cell_key, read_records
 from harness.session import plan_session, run_session, time_ledger, without_folders
 from harness.tables import to_frame
 from tests.helpers import HOST, make_cell, make_content, make_step_cell, make_step_content, write_interpreter
@@ -103,22 +103,6 @@ def test_the_ledger_of_made_up_steps() -> None:
     names = ("first_step_s", "train_s", "steady_epoch_s", "evaluate_s", "other_s", "total_s")
     assert [content["time"][name] for name in names] == [5.0, 9.0, None, None, 2.0, 13.0]
     assert content["utilisation"]["cpu_pct"] == 100.0
-
-
-def test_the_cell_of_epochs_is_described_as_it_was_before_there_were_steps() -> None:
-    assert describe_cell(make_cell(), 2) == {
-        "tool": "null",
-        "device": "cpu",
-        "cores": 2,
-        "gpus": 0,
-        "model": "digits-cnn epochs=2",
-        "batch_size": 32,
-        "precision": "float32",
-        "measure": "epochs",
-        "epochs": 2,
-        "repeat": 0,
-        "seed": 0,
-    }
 
 
 def test_a_second_start_runs_nothing_and_fresh_runs_all(tmp_path: Path) -> None:

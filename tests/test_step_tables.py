@@ -23,7 +23,7 @@ def records_of_every_kind() -> list[dict[str, Any]]:
     train = {"measure": "train", "steps": six}
     no_gpu = {"status": "unavailable", "reason": "no NVIDIA GPU here (test)"}
     calls = make_workload("mnist-cnn", {})
-    four = {"workload": calls, "steps": Steps(warmup=0, timed=4)}
+    four = {"workload": calls, "steps": Steps(warmup=2, timed=2)}
     return [
         make_content(make_cell("torch"), [2.0, 1.0]),
         make_step_content(make_step_cell("tensorflow", **forward), [9.0, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]),
@@ -39,7 +39,7 @@ def records_of_every_kind() -> list[dict[str, Any]]:
         make_step_content(make_step_cell("torch", device="gpu", **train), [1.0]) | no_gpu | {"steps": []},
         make_step_content(make_step_cell("torch", **four), [3.0, 1.0, 1.0, 1.0]),
         make_step_content(make_step_cell("torch", repeat=1, **four), [4.0, 1.5, 1.5, 1.0]),
-        make_step_content(make_step_cell("jax", **four), [8.0, 2.0]),
+        make_step_content(make_step_cell("jax", **four), [8.0, 3.0, 2.0]),
     ]
 
 
@@ -64,6 +64,6 @@ def test_without_steps_nothing_is_said_of_them() -> None:
 
 
 def test_other_numbers_of_steps_are_other_tables() -> None:
-    cells = [make_step_cell("torch", steps=Steps(warmup=1, timed=timed)) for timed in (1, 2)]
+    cells = [make_step_cell("torch", steps=Steps(warmup=1, timed=timed)) for timed in (5, 6)]
     text = render([make_step_content(cell, [1.0] * (1 + cell.steps.timed)) for cell in cells if cell.steps])
     assert text.count("| torch ") == 2
