@@ -107,9 +107,10 @@ def train_step(net: nn.HybridSequential, x: nd.NDArray) -> Callable[[np.ndarray]
         with autograd.record():
             losses = loss_fn(net(x), nd.array(labels))
         losses.backward()
-        squares = nd.multi_sum_sq(*[parameter.data() for parameter in decayed], num_arrays=len(decayed))
+        flat = [parameter.data().reshape(-1) for parameter in decayed]
+        squares = nd.add_n(*[nd.dot(weight, weight) for weight in flat])
         trainer.step(len(labels))
-        loss = losses.mean().asscalar() + 0.5 * L2_RATE * squares.sum().asscalar()
+        loss = losses.mean().asscalar() + 0.5 * L2_RATE * squares.asscalar()
         nd.waitall()
         return float(loss)
 
