@@ -95,7 +95,7 @@ def gradient_step(net: keras.Model, x: Any) -> Callable[[Any], Any]:
 
     def step(labels: Any) -> tuple[float, list[Any]]:
         loss, gradients = differentiate(x)
-        return float(loss), [ops.convert_to_numpy(gradient) for gradient in gradients]
+        return float(ops.convert_to_numpy(loss)), [ops.convert_to_numpy(gradient) for gradient in gradients]
 
     return step
 
@@ -134,16 +134,16 @@ def jax_gradients(net: keras.Model) -> Callable[[Any], Any]:
     """Return the same on JAX."""
     import jax
 
-    trainable, others = (
-        [variable.value for variable in kind] for kind in (net.trainable_variables, net.non_trainable_variables)
-    )
-
     @jax.jit
     @jax.value_and_grad
     def gradients(trainable: Any, others: Any, x: Any) -> Any:
         return half_squared_sum(net.stateless_call(trainable, others, x, training=True)[0])
 
-    return lambda x: gradients(trainable, others, x)
+    def differentiate(x: Any) -> tuple[Any, Any]:
+        variables = net.trainable_variables, net.non_trainable_variables
+        return gradients(*([variable.value for variable in kind] for kind in variables), x)
+
+    return differentiate
 
 
 DIFFERENTIATE = {"tensorflow": tensorflow_gradients, "torch": torch_gradients, "jax": jax_gradients}
