@@ -1,8 +1,9 @@
-"""SameNet against hand-written loops: is a slow row the framework's fault or ours?
+"""SameNet against what is written by hand: is a slow row the framework's fault or ours?
 
-    python -m benchmarks.speed [--only TOOL ...] [--rounds N]
+    python -m benchmarks.speed [--only TOOL ...] [--net NET ...] [--rounds N]
 
-Prints a Markdown table of median steady epochs and of the ratio adapter / native with its quartiles over paired rounds.
+Prints a Markdown table of median steady epochs and steps, and of the ratio adapter / native with its quartiles over
+paired rounds.
 """
 
 import argparse
@@ -20,15 +21,13 @@ from harness.environments import ensure_environment, python_of, requirements_of
 from harness.host import available_cores
 from harness.launch import child_environment
 from harness.places import PROJECT
-from workloads import make_workload
 
 LEARNING = [tool for tool in TOOLS if tool != "null"]
 
 
-def measure(tool: str, net: str, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every epoch of both sides; the first round of each is left out."""
-    workload = make_workload(*NETS[net])
-    folder, _ = prepare(workload.data)
+def measure(tool: str, net: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of every timed round of both sides, by what was timed."""
+    folder, _ = prepare(NETS[net].workload.data)
     requirements = requirements_of(tool, "cpu")
     assert requirements is not None
     python = ensure_environment(requirements, python_of(tool), lambda line: print(line, file=sys.stderr))
@@ -37,7 +36,7 @@ def measure(tool: str, net: str, rounds: int) -> dict[str, list[float]]:
         command = [python, "-m", "benchmarks.pair", tool, net, folder, f"--cores={cores}", f"--rounds={rounds}"]
         environment = child_environment(tool, "cpu", cores, Path(scratch))
         finished = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    seconds: dict[str, list[float]] = json.loads(finished.stdout.splitlines()[-1])
+    seconds: dict[str, dict[str, list[float]]] = json.loads(finished.stdout.splitlines()[-1])
     return seconds
 
 
@@ -45,19 +44,19 @@ def main() -> None:
     """Print the table row by row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=LEARNING, choices=LEARNING, metavar="TOOL")
+    parser.add_argument("--net", nargs="+", default=list(NETS), choices=NETS, metavar="NET")
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
-    print("| Tool | Net | adapter (s) | native (s) | ratio | quartiles |")
-    print("|:--|:--|--:|--:|--:|--:|")
+    print("| Tool | Net | Measure | adapter (s) | native (s) | ratio | quartiles |")
+    print("|:--|:--|:--|--:|--:|--:|--:|")
     for tool in arguments.only:
-        for net in NETS:
-            seconds = measure(tool, net, arguments.rounds)
-            adapter, native = (statistics.median(seconds[side]) for side in ("adapter", "native"))
-            paired = [a / n for a, n in zip(seconds["adapter"], seconds["native"], strict=True)]
-            low, middle, high = statistics.quantiles(paired, n=4)
-            print(
-                f"| {tool} | {net} | {adapter:.3f} | {native:.3f} | {middle:.3f} | {low:.3f} – {high:.3f} |", flush=True
-            )
+        for net in arguments.net:
+            for kind, seconds in measure(tool, net, arguments.rounds).items():
+                adapter, native = (statistics.median(seconds[side]) for side in ("adapter", "native"))
+                paired = [a / n for a, n in zip(seconds["adapter"], seconds["native"], strict=True)]
+                low, middle, high = statistics.quantiles(paired, n=4)
+                times = f"{adapter:.3f} | {native:.3f} | {middle:.3f} | {low:.3f} – {high:.3f}"
+                print(f"| {tool} | {net} | {kind} | {times} |", flush=True)
 
 
 if __name__ == "__main__":
