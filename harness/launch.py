@@ -27,6 +27,8 @@ PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH",
 )  # fmt: skip
 """The environment variables a worker gets from the runner's; all others are stated in `child_environment`."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals by which people and systems stop the runner."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 LOG_LINES = 20
 JOIN_S = 2.0
@@ -110,7 +112,9 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
         environment = child_environment(cell.tool, cell.device, cores, scratch)
         started = time.monotonic()
         try:
-            process, read_end = start_child("frameworks.worker", python, environment, cores, log)
+            with _signals_held_back():
+                process, read_end = start_child("frameworks.worker", python, environment, cores, log)
+                stack.callback(_end_group, process)
         except OSError as error:
             return without_worker("failed", f"{python} cannot be started: {error.strerror}")
         heard = _Heard(on_event)
@@ -131,6 +135,27 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
         total_s=(ended or time.monotonic()) - started,
         gpu_pct=watch.mean_pct(*window) if watch and window else None,
     )
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let the signals that stop the runner come after the block, so that none finds a child nobody would end."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda held_back, _: came.append(held_back)) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for held_back in came:
+            signal.raise_signal(held_back)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that still runs, with its group."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def start_child(

@@ -7,12 +7,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.data import prepare
 from harness.host import available_cores
-from harness.launch import child_environment, launch_worker
+from harness.launch import child_environment, launch_worker, start_child
 from harness.places import PROJECT
 from tests.helpers import make_cell, make_step_cell, noisy, write_broken_tool, write_interpreter
 from workloads.initial import step_labels
@@ -269,3 +270,18 @@ def test_keras_is_told_its_backend_and_a_cpu_cell_sees_no_gpu(tmp_path: Path) ->
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     assert environment["OMP_NUM_THREADS"] == "3"
     assert "KERAS_BACKEND" not in child_environment("torch", "cpu", 3, tmp_path)
+
+
+def test_a_signal_while_a_worker_starts_ends_it(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes as early as it can: the worker has been started, and nobody follows it yet."""
+    started = []
+
+    def start_and_interrupt(*arguments: Any) -> Any:
+        started.append(start_child(*arguments))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr("harness.launch.start_child", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        launch_worker(make_cell(), 1, write_interpreter(tmp_path, "time.sleep(1000)"), data, lambda event: None)
+    assert started[0][0].returncode == -signal.SIGKILL
