@@ -131,9 +131,9 @@ def cell_key(cell: Cell, cores: int, machine: str) -> str:
     )
 
 
-def timed_s(content: dict[str, Any]) -> list[float]:
-    """Return the seconds of each timed step of a record."""
-    return [step["wall_s"] for step in content["steps"] if not step["warmup"]]
+def timed_s(steps: Iterable[dict[str, Any]]) -> list[float]:
+    """Return the seconds of each timed one of a record's steps."""
+    return [step["wall_s"] for step in steps if not step["warmup"]]
 
 
 def read_records(folder: Path) -> list[Record]:

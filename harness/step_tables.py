@@ -9,6 +9,7 @@ from frameworks import FLOOR, TOOLS
 from harness.frames import describe_absence, rank_rows
 from harness.markdown import MISSING, Notes, device_name, escape, number, to_markdown
 from harness.plan import STEP_KINDS
+from harness.records import timed_s
 from harness.statistics import StepSummary, summarize_steps
 
 CALLS = 4
@@ -65,7 +66,7 @@ def _render_place(name: str, cells: pd.DataFrame) -> list[str]:
 
 
 def _timed_s(row: Mapping[Hashable, Any]) -> list[float]:
-    return [step["wall_s"] for run in row["runs"] for step in run if not step["warmup"]]
+    return [seconds for run in row["runs"] for seconds in timed_s(run)]
 
 
 def _summary(row: Mapping[Hashable, Any]) -> StepSummary | None:
@@ -145,6 +146,7 @@ def kind_table(rows: pd.DataFrame, kinds: Iterable[str]) -> pd.DataFrame:
 def _in_short(row: Mapping[Hashable, Any] | None) -> str:
     if row is None:
         return MISSING
-    if row["status"] != "ok":
+    summary = _summary(row)
+    if summary is None:
         return str(row["status"])
-    return _mean_ms(summarize_steps(_timed_s(row), row["batch_size"])) if row["ranked"] else "not proven"
+    return _mean_ms(summary) if row["ranked"] else "not proven"

@@ -27,7 +27,7 @@ def describe_record(content: dict[str, Any]) -> str:
         return f"{content['status']}: {content['reason']}"
     time = content["time"]
     if content["steps"]:
-        return f"ok: {len(timed_s(content))} steps, median {_step_ms(content)}, {time['total_s']:.1f} s in all"
+        return f"ok: {len(timed_s(content['steps']))} steps, median {_step_ms(content)}, {time['total_s']:.1f} s in all"
     error = 100 * content["error_rate"]
     return f"ok: trained {time['train_s']:.2f} s, error {error:.2f} %, {time['total_s']:.1f} s in all"
 
@@ -131,7 +131,7 @@ def _column(cell: Cell) -> str:
 
 
 def _step_ms(content: dict[str, Any]) -> str:
-    return f"{1000 * statistics.median(timed_s(content)):.1f} ms"
+    return f"{1000 * statistics.median(timed_s(content['steps'])):.1f} ms"
 
 
 def _state(content: dict[str, Any]) -> Text:

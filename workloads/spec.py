@@ -40,6 +40,12 @@ def _check_padding(padding: object) -> None:
     )
 
 
+def _check_window(layer: Any, *sizes: int) -> None:
+    """Check what slides over images: its sizes, strides and padding."""
+    _require(min(*sizes, *layer.strides) > 0, f"not positive: {layer}")
+    _check_padding(layer.padding)
+
+
 @dataclass(frozen=True, kw_only=True)
 class GlorotUniform:
     """Uniform on ±sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 16); biases start at zero."""
@@ -83,8 +89,7 @@ class Conv2D:
     kernel_initializer: Initializer
 
     def __post_init__(self) -> None:
-        _require(self.filters > 0 and min(self.kernel_size) > 0 and min(self.strides) > 0, f"not positive: {self}")
-        _check_padding(self.padding)
+        _check_window(self, self.filters, *self.kernel_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +103,7 @@ class DepthwiseConv2D:
     kernel_initializer: Initializer
 
     def __post_init__(self) -> None:
-        _require(min(self.kernel_size) > 0 and min(self.strides) > 0, f"not positive: {self}")
-        _check_padding(self.padding)
+        _check_window(self, *self.kernel_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +127,7 @@ class MaxPool2D:
     padding: Padding
 
     def __post_init__(self) -> None:
-        _require(min(self.pool_size) > 0 and min(self.strides) > 0, f"not positive: {self}")
-        _check_padding(self.padding)
+        _check_window(self, *self.pool_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +139,7 @@ class AveragePool2D:
     padding: Padding
 
     def __post_init__(self) -> None:
-        _require(min(self.pool_size) > 0 and min(self.strides) > 0, f"not positive: {self}")
-        _check_padding(self.padding)
+        _check_window(self, *self.pool_size)
 
 
 @dataclass(frozen=True, kw_only=True)
