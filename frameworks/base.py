@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.initial import Weights
-from workloads.shapes import padding_amounts
+from workloads.shapes import output_shapes, padding_amounts
 from workloads.spec import (
     INPUT,
     AveragePool2D,
@@ -141,6 +141,21 @@ def symmetric_padding(layer: Window, before: Shape) -> Pair | None:
     pools = isinstance(layer, MaxPool2D | AveragePool2D)
     within = not pools or (2 * top <= window[0] and 2 * left <= window[1])
     return (top, left) if top == bottom and left == right and within else None
+
+
+def misread_convolution(network: Network) -> str | None:
+    """Return the name of a convolution that oneDNN 3 gets wrong in channels-last memory, or None.
+
+    With one channel the memory's strides are ambiguous, and behind a stride a width of 1 comes out of other memory. The
+    CPU kernels of PyTorch and TensorFlow are oneDNN's.
+    """
+    shapes = output_shapes(network)
+    for node in network.nodes:
+        match node.layer:
+            case Conv2D(strides=(_, across)) | DepthwiseConv2D(strides=(_, across)) if across > 1:
+                if shapes[node.inputs[0]][-1] == 1 and shapes[node.name][1] == 1:
+                    return node.name
+    return None
 
 
 _OUTPUTS_FIRST = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}

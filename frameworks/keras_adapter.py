@@ -304,7 +304,7 @@ class TensorFlowBackend(Backend):
         self._host_tensors = tensorflow_device.HostTensors()
 
     def refused(self, network: Network) -> str | None:
-        return tensorflow_device.refused(network)
+        return tensorflow_device.refused(network, self._device)
 
     def feed(self, images: Images, labels: Labels, order: NDArray[np.int64], batch_size: int) -> Any:
         """Return the batches, gathered while the step before runs; with autotuning some epochs would stall."""

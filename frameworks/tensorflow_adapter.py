@@ -128,10 +128,10 @@ class TensorFlowAdapter(Adapter):
         self._jit_compile = jit_compile
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
-        """Return what has no kernel."""
+        """Return what has no kernel, or a wrong one."""
         if precision == "float64" and any(isinstance(x.layer, LocalResponseNorm) for x in workload.network.nodes):
             return "tf.nn.lrn has no float64 kernel"
-        return refused(workload.network)
+        return refused(workload.network, self._device)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Put the weights into variables; functions are traced when they are first called."""

@@ -1,19 +1,26 @@
-"""TensorFlow's device, for the adapters that run on it: threads, memory that grows, IEEE float32, what it lacks."""
+"""TensorFlow's device, for the adapters that run on it: threads, memory that grows, IEEE float32, what it cannot do."""
 
 import tensorflow as tf
 
-from frameworks.base import Device, DeviceUnavailableError, Images, Labels
-from workloads.spec import DepthwiseConv2D, Network
+from frameworks.base import Device, DeviceUnavailableError, Images, Labels, misread_convolution
+from workloads.spec import Conv2D, DepthwiseConv2D, Network
 
 HOST = "CPU:0"
 
 
-def refused(network: Network) -> str | None:
-    """Return which layer of a network has no kernel, or None."""
+def refused(network: Network, device: str) -> str | None:
+    """Return which layer of a network has no kernel, or a wrong one, or None.
+
+    On CPU the kernel gradient of a 1 × 1 convolution whose strides differ writes outside its memory.
+    """
     for node in network.nodes:
         match node.layer:
             case DepthwiseConv2D(strides=(down, across)) if down != across:
                 return f"tf.nn.depthwise_conv2d has one stride for both directions ({node.name})"
+            case Conv2D(kernel_size=(1, 1), strides=(down, across)) if down != across and device == HOST:
+                return f"TensorFlow's 1 x 1 convolution with two strides corrupts memory on CPU ({node.name})"
+    if device == HOST and (name := misread_convolution(network)):
+        return f"TensorFlow's convolution of one channel that strides to a width of 1 is wrong on CPU ({name})"
     return None
 
 

@@ -2,9 +2,8 @@
 
 import torch
 
-from frameworks.base import Device, DeviceUnavailableError
-from workloads.shapes import output_shapes
-from workloads.spec import Conv2D, DepthwiseConv2D, Network
+from frameworks.base import Device, DeviceUnavailableError, misread_convolution
+from workloads.spec import Network
 
 
 def start_device(device: Device, cores: int) -> torch.device:
@@ -21,20 +20,9 @@ def start_device(device: Device, cores: int) -> torch.device:
 
 
 def refused(network: Network, device: torch.device) -> str | None:
-    """Return which convolution of a network PyTorch 2.13 gets wrong, or None.
-
-    On CPU, of one channel in channels-last memory, whose strides are ambiguous, with a width of 1 behind a stride: what
-    comes out is other memory.
-    """
-    shapes = output_shapes(network)
-    for node in network.nodes if device.type == "cpu" else ():
-        match node.layer:
-            case Conv2D(strides=(_, across)) | DepthwiseConv2D(strides=(_, across)) if (
-                across > 1 and shapes[node.inputs[0]][-1] == 1 and shapes[node.name][1] == 1
-            ):
-                return (
-                    f"PyTorch's convolution of one channel that strides to a width of 1 is wrong on CPU ({node.name})"
-                )
+    """Return which layer of a network PyTorch gets wrong, or None."""
+    if device.type == "cpu" and (name := misread_convolution(network)):
+        return f"PyTorch's convolution of one channel that strides to a width of 1 is wrong on CPU ({name})"
     return None
 
 

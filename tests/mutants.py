@@ -164,24 +164,25 @@ def spelt_out(layer: Conv2D) -> Conv2D:
 
 def decay_as_weight_decay(self: torch.optim.SGD) -> None:
     """Read the learning rate's decay as coupled weight decay, as MXNet's and neon's scripts did."""
-    spec, (group,) = Planted.built.optimizer, self.param_groups
-    group["lr"], group["momentum"] = spec.learning_rate, spec.momentum
-    for parameter in group["params"]:
-        parameter.grad += spec.decay * parameter.detach()
+    spec = Planted.built.optimizer
+    for group in self.param_groups:
+        group["lr"], group["momentum"] = spec.learning_rate, spec.momentum
+        for parameter in group["params"]:
+            parameter.grad += spec.decay * parameter.detach()
     STEP(self)
 
 
 def decoupled_step(self: torch.optim.SGD) -> None:
     """Shrink the weights beside the step instead of through the gradient, as AdamW does."""
-    (group,), l2 = self.param_groups, Planted.built.l2
-    rate = l2.rate if l2 else 0.0
-    before = [parameter.detach().clone() for parameter in group["params"]]
-    for parameter, weight in zip(group["params"], before, strict=True):
-        parameter.grad -= rate * weight
-    STEP(self)
+    rates = [group["weight_decay"] for group in self.param_groups]
     with torch.no_grad():
-        for parameter, weight in zip(group["params"], before, strict=True):
-            parameter -= group["lr"] * rate * weight
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["weight_decay"] = 0.0
+            for parameter in group["params"]:
+                parameter *= 1 - group["lr"] * rate
+    STEP(self)
+    for group, rate in zip(self.param_groups, rates, strict=True):
+        group["weight_decay"] = rate
 
 
 STEP = torch.optim.SGD.step
@@ -244,10 +245,10 @@ PACK = OutputsFirst.pack
 
 def averaged_loss(self: TorchModel, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Divide the sum over the batch by its size."""
-    return LOSS(self, images, labels) / len(labels)
+    return DATA_LOSS(self, images, labels) / len(labels)
 
 
-LOSS = TorchModel._loss
+DATA_LOSS = TorchModel._data_loss
 
 
 def outputs_as_before_exchange(self: TorchModel, images: Any) -> dict[str, Any]:
@@ -293,7 +294,7 @@ MUTANTS = {
         workload=separable, change=each_layer(Crop2D, lambda x: replace(x, cropping=((0, 1), (0, 1))))
     ),
     "half squared sum averaged over the batch": Mutant(
-        workload=separable, patches=((TorchModel, "_loss", averaged_loss),)
+        workload=separable, patches=((TorchModel, "_data_loss", averaged_loss),)
     ),
     "flatten in C, H, W order": Mutant(
         workload=plain,
