@@ -83,7 +83,7 @@ def _response_norm(x: jax.Array, layer: LocalResponseNorm) -> jax.Array:
     radius, channels = layer.radius, x.shape[-1]
     squares = jnp.pad(x**2, ((0, 0), (0, 0), (0, 0), (radius, radius)))
     sums = sum(squares[..., place : place + channels] for place in range(2 * radius + 1))
-    return x / (layer.bias + layer.alpha * sums) ** layer.beta
+    return x * (layer.bias + layer.alpha * sums) ** -layer.beta
 
 
 class Net:
@@ -137,17 +137,12 @@ class Net:
         """Return what is the same in training and inference."""
         x, before = inputs[0], self._shapes[node.inputs[0]]
         match node.layer:
-            case Conv2D(kernel_size=window, strides=strides, padding=padding):
-                amounts = padding_amounts((before[0], before[1]), window, strides, padding)
-                layouts = ("NHWC", "HWIO", "NHWC")
-                x = lax.conv_general_dilated(x, own["kernel"], strides, amounts, dimension_numbers=layouts)
-                return x + own["bias"] if node.layer.use_bias else x
-            case DepthwiseConv2D(kernel_size=window, strides=strides, padding=padding):
-                amounts = padding_amounts((before[0], before[1]), window, strides, padding)
-                layouts = ("NHWC", "HWOI", "NHWC")
-                channels = before[-1]
+            case Conv2D(kernel_size=window, strides=strides) | DepthwiseConv2D(kernel_size=window, strides=strides):
+                amounts = padding_amounts((before[0], before[1]), window, strides, node.layer.padding)
+                kernel, groups = ("HWIO", 1) if isinstance(node.layer, Conv2D) else ("HWOI", before[-1])
+                layouts = ("NHWC", kernel, "NHWC")
                 x = lax.conv_general_dilated(
-                    x, own["kernel"], strides, amounts, dimension_numbers=layouts, feature_group_count=channels
+                    x, own["kernel"], strides, amounts, dimension_numbers=layouts, feature_group_count=groups
                 )
                 return x + own["bias"] if node.layer.use_bias else x
             case Dense():

@@ -85,11 +85,11 @@ class ResponseNorm(keras.layers.Layer):
         self._layer = layer
 
     def call(self, x: Any) -> Any:
-        """Return x over a power of the sum of squares in its neighbourhood."""
+        """Return x times a negative power of the sum of squares in its neighbourhood."""
         radius, channels = self._layer.radius, x.shape[-1]
         squares = keras.ops.pad(keras.ops.square(x), ((0, 0), (0, 0), (0, 0), (radius, radius)))
         sums = sum(squares[..., place : place + channels] for place in range(2 * radius + 1))
-        return x / (self._layer.bias + self._layer.alpha * sums) ** self._layer.beta
+        return x * (self._layer.bias + self._layer.alpha * sums) ** -self._layer.beta
 
 
 class HalfSquaredSum(keras.losses.Loss):

@@ -85,13 +85,12 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
     """Return what is the same in training and inference."""
     x = inputs[0]
     match node.layer:
-        case Conv2D(strides=strides, padding=padding, use_bias=use_bias):
-            x, padding = _window_padding(x, padding, 0.0)
-            x = tf.nn.conv2d(x, own["kernel"], strides, padding)
-            return tf.nn.bias_add(x, own["bias"]) if use_bias else x
-        case DepthwiseConv2D(strides=strides, padding=padding, use_bias=use_bias):
-            x, padding = _window_padding(x, padding, 0.0)
-            x = tf.nn.depthwise_conv2d(x, own["kernel"], (1, *strides, 1), padding)
+        case Conv2D(strides=strides, use_bias=use_bias) | DepthwiseConv2D(strides=strides, use_bias=use_bias):
+            x, padding = _window_padding(x, node.layer.padding, 0.0)
+            if isinstance(node.layer, Conv2D):
+                x = tf.nn.conv2d(x, own["kernel"], strides, padding)
+            else:
+                x = tf.nn.depthwise_conv2d(x, own["kernel"], (1, *strides, 1), padding)
             return tf.nn.bias_add(x, own["bias"]) if use_bias else x
         case MaxPool2D(pool_size=window, strides=strides, padding=padding):
             x, padding = _window_padding(x, padding, -math.inf)
