@@ -23,9 +23,7 @@ from harness.plan import Cell
 from harness.telemetry import GpuWatch
 from workloads.spec import to_json
 
-PASSED_ON = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH",
-)  # fmt: skip
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 """The environment variables a worker gets from the runner's; all others are stated in `child_environment`."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals by which people and systems stop the runner."""
@@ -73,7 +71,10 @@ def passed_on_environment() -> dict[str, str]:
 
 
 def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> dict[str, str]:
-    """Return the whole environment of a worker; compile caches and settings of frameworks start empty in `scratch`."""
+    """Return the whole environment of a worker; compile caches and settings of frameworks start empty in `scratch`.
+
+    So does the folder for temporary files, where PyTorch keeps precompiled headers and TensorFlow leaves what it wrote.
+    """
     environment = passed_on_environment()
     environment |= dict.fromkeys(THREAD_VARIABLES, str(cores))
     environment |= {
@@ -84,6 +85,7 @@ def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> d
         "KERAS_HOME": str(scratch / "keras"),
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TMPDIR": str(scratch),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "TRITON_CACHE_DIR": str(scratch / "triton"),
         "XDG_CACHE_HOME": str(scratch / "cache"),

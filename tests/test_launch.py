@@ -266,6 +266,7 @@ def test_a_worker_is_born_with_its_cores_and_a_clean_environment(
 
 def test_keras_is_told_its_backend_and_a_cpu_cell_sees_no_gpu(tmp_path: Path) -> None:
     environment = child_environment("keras-jax", "cpu", 3, tmp_path)
+    assert environment["TMPDIR"] == str(tmp_path)
     assert environment["KERAS_BACKEND"] == "jax"
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     assert environment["OMP_NUM_THREADS"] == "3"
