@@ -47,7 +47,7 @@ SEED = 7
 DRAWS = 8
 """How many batches are looked at for one that no kink is near to."""
 ROUNDINGS = 10.0
-"""How much more the rounding of all layers may do than that of the weights."""
+"""How many roundings of the weights the rounding of all layers may come to."""
 MOST_ROUNDING = 0.05
 """Beyond this a comparison would say nothing, so no rounding excuses it."""
 DIRECTIONS = 4
@@ -177,7 +177,7 @@ class _Comparison:
         yield _same_shapes("S1", "output shapes", got, shapes, self._precision)
         expected = {name: passed.outputs[name] for name in shapes}
         if self._precision == "float32":
-            changed = run(self._network, rounded_anew(self._weights), self._seen, training=False).outputs
+            changed = run(self._network, off_by_rounding(self._weights), self._seen, training=False).outputs
             self._rounding["outputs"] = max(_relative_difference(changed[name], expected[name]) for name in shapes)
         yield self._relative("S2", "outputs", outputs, expected, "outputs")
         # With its dropouts in the net: inference is to be without.
@@ -210,12 +210,12 @@ class _Comparison:
         slopes = [slope(*batch, {name: directions[name] for name in names}) for names in groups]
         expected = objective(*batch)
         if self._precision == "float32":
-            rounded = self._workload, rounded_anew(self._weights), *batch[2:]
+            moved = self._workload, off_by_rounding(self._weights), *batch[2:]
             changes = [
-                slope(*rounded, {name: directions[name] for name in names}) - along
+                slope(*moved, {name: directions[name] for name in names}) - along
                 for names, along in zip(groups, slopes, strict=True)
             ]
-            self._rounding["loss"] = abs(objective(*rounded) - expected) / (abs(expected) or 1.0)
+            self._rounding["loss"] = abs(objective(*moved) - expected) / (abs(expected) or 1.0)
             # An update is as wrong as its gradient.
             self._rounding["gradients"] = self._rounding["weights"] = float(np.max(np.abs(changes)))
         yield self._scalar("loss", loss, expected)
@@ -299,9 +299,7 @@ class _Comparison:
 
     def _allowed(self, quantity: str) -> float:
         """Return the largest difference that is allowed: where rounding alone may come to more, that much."""
-        return max(
-            TOLERANCES[self._precision, quantity], min(ROUNDINGS * self._rounding.get(quantity, 0.0), MOST_ROUNDING)
-        )
+        return max(TOLERANCES[self._precision, quantity], min(self._rounding.get(quantity, 0.0), MOST_ROUNDING))
 
     def _worst(self, level: str, what: str, errors: dict[str, float], quantity: str) -> Finding:
         """Return the largest error by name; what is not a number is larger than any."""
@@ -316,14 +314,14 @@ class _Comparison:
         )
 
 
-def rounded_anew(weights: Weights) -> dict[str, NDArray[np.float64]]:
-    """Return weights as they might be if they had been rounded to float32 once more.
+def off_by_rounding(weights: Weights) -> dict[str, NDArray[np.float64]]:
+    """Return weights that are off by as much as the rounding of a float32 pass may come to.
 
     What that changes in outputs, loss and gradients is what no float32 implementation, however right, can do better: a
     deep net with batch normalisation multiplies what its first layers round, a value next to a kink goes either way,
     and a sum that all but cancels keeps the rounding of its terms.
     """
-    stream, unit = np.random.RandomState(SEED), float(np.finfo(np.float32).eps) / 2
+    stream, unit = np.random.RandomState(SEED), ROUNDINGS * float(np.finfo(np.float32).eps) / 2
     return {name: weight * (1 + unit * stream.uniform(-1, 1, weight.shape)) for name, weight in weights.items()}
 
 
