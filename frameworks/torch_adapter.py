@@ -1,5 +1,6 @@
 """PyTorch: modules in channels-last memory, fused optimisers, eager or through torch.compile."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,12 @@ def _padded(layer: Any, window: Pair, before: Shape, value: float) -> tuple[Pair
     return (0, 0), [nn.ConstantPad2d((left, right, top, bottom), value)]
 
 
-def _modules(layer: Layer, before: Shape) -> list[nn.Module]:
-    """Return what a layer is made of; images are (N, C, H, W)."""
+OWNERS = Conv2D | DepthwiseConv2D | Dense | BatchNorm | Add
+"""Layers whose output is memory of its own, which their gradient does not need."""
+
+
+def _modules(layer: Layer, before: Shape, *, overwrites: bool) -> list[nn.Module]:
+    """Return what a layer is made of, which may overwrite its input where `overwrites`; images are (N, C, H, W)."""
     match layer:
         case Conv2D(kernel_size=window):
             padding, pad = _padded(layer, window, before, 0.0)
@@ -160,7 +165,7 @@ def _modules(layer: Layer, before: Shape) -> list[nn.Module]:
         case Dense():
             return [nn.Linear(before[-1], layer.units, bias=layer.use_bias)]
         case ReLU():
-            return [nn.ReLU()]
+            return [nn.ReLU(inplace=overwrites)]
         case Dropout():
             return [nn.Dropout(layer.rate)]
         case Flatten():
@@ -184,17 +189,22 @@ class Net(nn.Module):
         super().__init__()
         self._steps = schedule(network)
         shapes = output_shapes(network)
+        uses = Counter(name for node in network.nodes for name in node.inputs)
+        owned = {node.name for node in network.nodes if isinstance(node.layer, OWNERS) and uses[node.name] == 1}
         self.nodes = nn.ModuleDict()
         for node in network.nodes:
-            parts = _modules(node.layer, shapes[node.inputs[0]])
+            parts = _modules(node.layer, shapes[node.inputs[0]], overwrites=node.inputs[0] in owned)
             self.nodes[node.name] = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
     def forward(self, images: torch.Tensor, outputs: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
         """Return the output for (N, C, H, W), and put every node's into `outputs` if that is given."""
-        return work_off(self._steps, images, self._node, outputs)
+        return work_off(self._steps, images, self._node if outputs is None else self._node_on_copies, outputs)
 
     def _node(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
         return self.nodes[node.name](*inputs)
+
+    def _node_on_copies(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
+        return self._node(node, *[x.clone() for x in inputs])
 
     def canonical_tensors(self) -> dict[str, torch.Tensor]:
         """Return parameters and moving statistics by canonical name."""
