@@ -21,6 +21,7 @@ from workloads.spec import (
     MaxPool2D,
     Network,
     Node,
+    Padding,
     Pair,
     Shape,
     Workload,
@@ -130,17 +131,33 @@ class Adapter(ABC):
 Window = Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D
 
 
+def _window_and_amounts(layer: Window, before: Shape) -> tuple[Pair, tuple[Pair, Pair]]:
+    window = layer.kernel_size if isinstance(layer, Conv2D | DepthwiseConv2D) else layer.pool_size
+    return window, padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
+
+
 def symmetric_padding(layer: Window, before: Shape) -> Pair | None:
     """Return the rows and columns that a layer pads alike on both sides, or None where something must pad before it.
 
     For frameworks whose windows know no other padding, and whose pools know no more than half a window.
     """
-    window = layer.kernel_size if isinstance(layer, Conv2D | DepthwiseConv2D) else layer.pool_size
-    amounts = padding_amounts((before[0], before[1]), window, layer.strides, layer.padding)
-    (top, bottom), (left, right) = amounts
+    window, ((top, bottom), (left, right)) = _window_and_amounts(layer, before)
     pools = isinstance(layer, MaxPool2D | AveragePool2D)
     within = not pools or (2 * top <= window[0] and 2 * left <= window[1])
     return (top, left) if top == bottom and left == right and within else None
+
+
+def named_padding(layer: Window, before: Shape) -> Padding:
+    """Return "valid" or "same" where that is what a layer's padding comes to, and its amounts elsewhere.
+
+    For frameworks whose windows know these two names: anything else is padded before, which is a copy.
+    """
+    window, amounts = _window_and_amounts(layer, before)
+    names: tuple[Padding, ...] = ("valid", "same")
+    for name in names:
+        if amounts == padding_amounts((before[0], before[1]), window, layer.strides, name):
+            return name
+    return amounts
 
 
 def misread_convolution(network: Network) -> str | None:

@@ -9,7 +9,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, check_names, rounded, schedule, work_off
+from frameworks.base import (
+    Adapter,
+    Device,
+    Images,
+    Labels,
+    Model,
+    Precision,
+    check_names,
+    named_padding,
+    rounded,
+    schedule,
+    work_off,
+)
 from workloads.initial import Weights
 from workloads.shapes import output_shapes, padding_amounts, window_counts
 from workloads.spec import (
@@ -130,11 +142,11 @@ def _layers(layer: Layer, name: str, l2: L2 | None, before: Shape) -> list[keras
     """Translate a layer; kernels start as zeros because the weights are handed over afterwards."""
     match layer:
         case Conv2D(kernel_size=window, strides=strides, use_bias=bias):
-            padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, layer.padding)
+            padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, named_padding(layer, before))
             settings = {"use_bias": bias, "kernel_initializer": "zeros", **_regularizers(l2, ("kernel", "bias"))}
             return [*pad, keras.layers.Conv2D(layer.filters, window, strides, padding, name=name, **settings)]
         case DepthwiseConv2D(kernel_size=window, strides=strides, use_bias=bias):
-            padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, layer.padding)
+            padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, named_padding(layer, before))
             regularizers = _regularizers(l2, ("kernel", "bias"))
             settings = {
                 "use_bias": bias,
@@ -144,7 +156,7 @@ def _layers(layer: Layer, name: str, l2: L2 | None, before: Shape) -> list[keras
             }
             return [*pad, keras.layers.DepthwiseConv2D(window, strides, padding, name=name, **settings)]
         case MaxPool2D(pool_size=window, strides=strides):
-            padding, pad = _window_padding(InfinityPadding2D, name, layer.padding)
+            padding, pad = _window_padding(InfinityPadding2D, name, named_padding(layer, before))
             return [*pad, keras.layers.MaxPooling2D(window, strides, padding, name=name)]
         case AveragePool2D(pool_size=window, strides=strides):
             return _average_pool(layer, name, before)
@@ -177,10 +189,11 @@ def _average_pool(layer: AveragePool2D, name: str, before: Shape) -> list[keras.
 
     Keras' "same" is of no use on PyTorch where it is uneven: there it repeats the edge and counts it.
     """
+    padding = named_padding(layer, before)
     amounts = padding_amounts((before[0], before[1]), layer.pool_size, layer.strides, layer.padding)
-    uneven = any(first != last for first, last in amounts)
-    by_hand = keras.config.backend() == "torch" and uneven
-    padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, amounts if by_hand else layer.padding)
+    if keras.config.backend() == "torch" and any(first != last for first, last in amounts):
+        padding = amounts
+    padding, pad = _window_padding(keras.layers.ZeroPadding2D, name, padding)
     pool = keras.layers.AveragePooling2D(layer.pool_size, layer.strides, padding, name=name)
     if not pad:
         return [pool]

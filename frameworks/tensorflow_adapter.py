@@ -7,7 +7,19 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, rounded, schedule, work_off
+from frameworks.base import (
+    Adapter,
+    Device,
+    Images,
+    Labels,
+    Model,
+    Precision,
+    Window,
+    named_padding,
+    rounded,
+    schedule,
+    work_off,
+)
 from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, refused, start_device, synchronize
 from workloads.initial import Weights
 from workloads.shapes import weight_shapes, window_counts
@@ -28,7 +40,6 @@ from workloads.spec import (
     LocalResponseNorm,
     MaxPool2D,
     Node,
-    Padding,
     ReLU,
     Workload,
 )
@@ -36,8 +47,9 @@ from workloads.spec import (
 Tensors = dict[str, tf.Tensor]
 
 
-def _window_padding(x: tf.Tensor, padding: Padding, value: float) -> tuple[tf.Tensor, str]:
+def _window_padding(x: tf.Tensor, layer: Window, value: float) -> tuple[tf.Tensor, str]:
     """Return what a window slides over and the padding it does itself; XLA's pools know no explicit amounts."""
+    padding = named_padding(layer, x.shape[1:])
     if isinstance(padding, str):
         return x, padding.upper()
     return tf.pad(x, [(0, 0), *padding, (0, 0)], constant_values=tf.cast(value, x.dtype)), "VALID"
@@ -45,9 +57,9 @@ def _window_padding(x: tf.Tensor, padding: Padding, value: float) -> tuple[tf.Te
 
 def _average_pool(x: tf.Tensor, layer: AveragePool2D) -> tf.Tensor:
     """Take the mean of each window; TensorFlow leaves its own padding out, and here the explicit one is."""
-    padded, padding = _window_padding(x, layer.padding, 0.0)
+    padded, padding = _window_padding(x, layer, 0.0)
     pooled = tf.nn.avg_pool2d(padded, layer.pool_size, layer.strides, padding)
-    if isinstance(layer.padding, str):
+    if padded is x:
         return pooled
     counts = window_counts((x.shape[1], x.shape[2]), layer)
     return pooled * tf.constant(math.prod(layer.pool_size) / counts[..., None], x.dtype)
@@ -86,14 +98,14 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
     x = inputs[0]
     match node.layer:
         case Conv2D(strides=strides, use_bias=use_bias) | DepthwiseConv2D(strides=strides, use_bias=use_bias):
-            x, padding = _window_padding(x, node.layer.padding, 0.0)
+            x, padding = _window_padding(x, node.layer, 0.0)
             if isinstance(node.layer, Conv2D):
                 x = tf.nn.conv2d(x, own["kernel"], strides, padding)
             else:
                 x = tf.nn.depthwise_conv2d(x, own["kernel"], (1, *strides, 1), padding)
             return tf.nn.bias_add(x, own["bias"]) if use_bias else x
-        case MaxPool2D(pool_size=window, strides=strides, padding=padding):
-            x, padding = _window_padding(x, padding, -math.inf)
+        case MaxPool2D(pool_size=window, strides=strides):
+            x, padding = _window_padding(x, node.layer, -math.inf)
             return tf.nn.max_pool2d(x, window, strides, padding)
         case AveragePool2D():
             return _average_pool(x, node.layer)
