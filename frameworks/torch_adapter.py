@@ -204,6 +204,7 @@ class Net(nn.Module):
         return self.nodes[node.name](*inputs)
 
     def _node_on_copies(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
+        """Leave a node's inputs as they are, which a ReLU otherwise may not."""
         return self._node(node, *[x.clone() for x in inputs])
 
     def canonical_tensors(self) -> dict[str, torch.Tensor]:
@@ -272,7 +273,7 @@ class TorchModel(Model):
         self._logits = torch.compile(net, dynamic=False, fullgraph=True) if compiled else net
 
     def _data_loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss without the L2 term, whose gradient is the weights: there is no need to differentiate it."""
+        """Return the loss without the L2 term, whose gradient is known: the weights times its rate."""
         logits = self._logits(images)
         match self._loss_kind:
             case "softmax-cross-entropy":

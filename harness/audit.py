@@ -254,7 +254,7 @@ def _size_and_place(finding: dict[str, Any]) -> str:
 
 
 def describe_verdict(verdict: Verdict) -> str:
-    """Say in a few words why a level was not passed, or which difference is the framework's nature, if any is."""
+    """Say in a few words why a level was not passed, or what is to be known of what holds, from its notes."""
     if verdict["reason"]:
         return str(verdict["reason"])
     for finding in verdict["findings"]:

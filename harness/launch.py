@@ -71,9 +71,9 @@ def passed_on_environment() -> dict[str, str]:
 
 
 def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> dict[str, str]:
-    """Return the whole environment of a worker; compile caches and settings of frameworks start empty in `scratch`.
+    """Return the whole environment of a worker; what frameworks compile, cache or set starts empty in `scratch`.
 
-    So does the folder for temporary files, where PyTorch keeps precompiled headers and TensorFlow leaves what it wrote.
+    So do their temporary files, among them the headers that PyTorch precompiles.
     """
     environment = passed_on_environment()
     environment |= dict.fromkeys(THREAD_VARIABLES, str(cores))

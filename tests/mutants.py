@@ -7,6 +7,7 @@ another spec handed to the adapter behind the proof's back; the rest replace a p
 import contextlib
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,6 +83,17 @@ def normalised() -> Workload:
     graph.chain(merged, pool, window, GlobalAveragePool2D(), dense(units=10))
     base = make_workload("digits-cnn", {"data": "synthetic"})
     return replace(base, network=graph.network((8, 8, 1)), optimizer=KERAS_ADAM)
+
+
+def preactivated() -> Workload:
+    """A residual whose branch begins with a ReLU, so that the sum reads what the ReLU reads."""
+    graph = Graph()
+    norm = BatchNorm(momentum=0.9, epsilon=1e-3, scale=True, center=True)
+    stem = graph.chain(INPUT, conv(filters=8, kernel_size=(3, 3), padding="same"), norm)
+    branch = graph.chain(stem, ReLU(), conv(filters=8, kernel_size=(3, 3), padding="same"))
+    graph.chain(graph.add(Add(), stem, branch), GlobalAveragePool2D(), dense(units=10))
+    base = make_workload("digits-cnn", {"data": "synthetic"})
+    return replace(base, network=graph.network((8, 8, 1)))
 
 
 def separable() -> Workload:
@@ -347,6 +359,9 @@ MUTANTS = {
         workload=plain, patches=_loss(lambda x, y: CROSS_ENTROPY(x, y, reduction="sum"))
     ),
     "last partial batch dropped": Mutant(workload=plain, patches=((TorchModel, "train_batches", train_whole_batches),)),
+    "ReLU overwrites what another node reads": Mutant(
+        workload=preactivated, patches=((torch_adapter, "Counter", lambda names: defaultdict(lambda: 1)),)
+    ),
     "residual without its gradient": Mutant(
         workload=normalised,
         patches=((torch_adapter.Sum, "forward", lambda self, x, *others: x.detach() + sum(others)),),

@@ -266,7 +266,6 @@ def test_a_worker_is_born_with_its_cores_and_a_clean_environment(
 
 def test_keras_is_told_its_backend_and_a_cpu_cell_sees_no_gpu(tmp_path: Path) -> None:
     environment = child_environment("keras-jax", "cpu", 3, tmp_path)
-    assert environment["TMPDIR"] == str(tmp_path)
     assert environment["KERAS_BACKEND"] == "jax"
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     assert environment["OMP_NUM_THREADS"] == "3"
@@ -286,3 +285,9 @@ def test_a_signal_while_a_worker_starts_ends_it(data: Path, tmp_path: Path, monk
     with pytest.raises(KeyboardInterrupt):
         launch_worker(make_cell(), 1, write_interpreter(tmp_path, "time.sleep(1000)"), data, lambda event: None)
     assert started[0][0].returncode == -signal.SIGKILL
+
+
+def test_what_a_worker_leaves_behind_is_in_its_scratch(tmp_path: Path) -> None:
+    environment = child_environment("torch-compile", "cpu", 1, tmp_path)
+    for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "XDG_CACHE_HOME", "KERAS_HOME"):
+        assert Path(environment[name]).is_relative_to(tmp_path), name

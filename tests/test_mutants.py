@@ -30,6 +30,7 @@ CAUGHT = {
     "batch-norm epsilon 1e-5 for 1e-3": "S2",
     "batch-norm epsilon 1e-3 for 1e-5": "S2",
     "dropout left on at inference": "S2",
+    "ReLU overwrites what another node reads": "S2",
     "average pool that counts padding": "S2",
     "response normalisation's alpha divided by the window": "S2",
     "learning-rate decay read as weight decay": "S3",

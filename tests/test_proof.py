@@ -1,13 +1,15 @@
 """How a proof goes about a big net that is off in float32; what it compares is tested by mutants and random nets."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from frameworks import proof
 from frameworks.base import Precision
-from frameworks.proof import ATTEMPTS_OF_BIG, Finding, prove
+from frameworks.proof import ATTEMPTS_OF_BIG, Finding, Probe, prove
 from workloads import make_workload
 from workloads.spec import Workload
 
@@ -22,51 +24,79 @@ class Adapter:
         """Support everything."""
 
 
-def compare_with(errors: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let the comparisons of a proof be off by `errors`, one after another, and return those that are left."""
-    left = list(errors)
+Outcome = tuple[str, float, str | None, bool]
+"""What was compared, how far it was off, its note, and whether it is a fault."""
+
+
+def compare_with(outcomes: list[list[Outcome]], monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Let the comparisons of a proof find `outcomes`, one after another; return the images they saw."""
+    left, seen = list(outcomes), []
 
     class Comparison:
-        def __init__(self, adapter: Any, workload: Workload, precision: Precision, probe: Any) -> None:
+        def __init__(self, adapter: Any, workload: Workload, precision: Precision, probe: Probe) -> None:
             self._precision = precision
+            seen.append(probe.images)
 
         def findings(self) -> Iterator[Finding]:
-            yield Finding(
-                level="S3",
-                what="gradients",
-                worst=left.pop(0),
-                where="",
-                tolerance=1e-4,
-                precision=self._precision,
-            )
+            for what, worst, note, fault in left.pop(0):
+                yield Finding(
+                    level="S3",
+                    what=what,
+                    worst=worst,
+                    where="",
+                    tolerance=1e-4,
+                    precision=self._precision,
+                    note=note,
+                    fault=fault,
+                )
 
     monkeypatch.setattr(proof, "_Comparison", Comparison)
-    return left
+    return seen
 
 
 BIG, SMALL = make_workload("alexnet-owt", {}), make_workload("digits-mlp", {"data": "synthetic"})
+OFF, HOLDS = ("gradients", 3e-4, None, False), ("gradients", 1e-6, None, False)
 
 
-def test_a_big_net_that_is_off_by_a_kink_is_compared_on_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = compare_with([3e-4, 1e-6], monkeypatch)
+def test_a_big_net_that_is_off_by_a_kink_is_compared_on_another_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = compare_with([[OFF], [("gradients", 1e-6, "natural", False)]], monkeypatch)
     (finding,) = prove(Adapter("float32"), BIG)
-    assert not left
     assert finding.holds
-    assert finding.note == "off by 3.0e-04 on batch 1, which has a value at a kink"
+    assert finding.note is not None
+    assert finding.note.startswith("natural; float32 gradients: off by 3.0e-04 on the draws before")
+    assert len(seen) == 2
+    assert not np.array_equal(*seen)
 
 
-def test_a_big_net_that_is_off_on_every_batch_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = compare_with([3e-4] * ATTEMPTS_OF_BIG, monkeypatch)
+def test_a_big_net_that_is_off_on_every_draw_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = compare_with([[OFF]] * ATTEMPTS_OF_BIG, monkeypatch)
     (finding,) = prove(Adapter("float32"), BIG)
-    assert not left
+    assert len(seen) == ATTEMPTS_OF_BIG
     assert not finding.holds
+    assert finding.note is None
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [OFF, ("outputs", math.inf, None, True)],
+        [OFF, ("logits", 3e-4, None, False)],
+        [("gradients", 0.3, None, False)],
+        [("loss", 3e-4, None, False)],
+    ],
+)
+def test_what_no_kink_explains_has_no_second_attempt(first: list[Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = compare_with([first, [HOLDS]], monkeypatch)
+    findings = prove(Adapter("float32"), BIG)
+    assert len(seen) == 1
+    assert not all(finding.holds for finding in findings)
 
 
 @pytest.mark.parametrize(("workload", "precision"), [(SMALL, "float32"), (BIG, "float64")])
 def test_there_is_no_second_attempt_elsewhere(
     workload: Workload, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = compare_with([3e-4, 1e-6], monkeypatch)
+    seen = compare_with([[OFF], [HOLDS]], monkeypatch)
     finding, *_ = prove(Adapter(precision), workload)
-    assert left
+    assert len(seen) == 1
     assert not finding.holds

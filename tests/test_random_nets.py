@@ -19,7 +19,7 @@ NETS_A_PROCESS = 100
 
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool != FLOOR])
 def test_random_nets_are_the_same(tool: str, random_nets: tuple[int, int]) -> None:
-    """Many nets of a tool go through one process; another is started after one that died."""
+    """Many nets of a tool go through one process; another is started after a hundred, or after one that died."""
     count, first = random_nets
     requirements = requirements_of(tool, "cpu")
     assert requirements is not None
