@@ -273,7 +273,10 @@ def test_keras_is_told_its_backend_and_a_cpu_cell_sees_no_gpu(tmp_path: Path) ->
 
 
 def test_a_signal_while_a_worker_starts_ends_it(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signal comes as early as it can: the worker has been started, and nobody follows it yet."""
+    """The signal comes as early as it can: the worker has been started, and nobody follows it yet.
+
+    A shell lets its background jobs ignore SIGINT, so the handler is set here.
+    """
     started = []
 
     def start_and_interrupt(*arguments: Any) -> Any:
@@ -282,8 +285,12 @@ def test_a_signal_while_a_worker_starts_ends_it(data: Path, tmp_path: Path, monk
         return started[0]
 
     monkeypatch.setattr("harness.launch.start_child", start_and_interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        launch_worker(make_cell(), 1, write_interpreter(tmp_path, "time.sleep(1000)"), data, lambda event: None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch_worker(make_cell(), 1, write_interpreter(tmp_path, "time.sleep(1000)"), data, lambda event: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert started[0][0].returncode == -signal.SIGKILL
 
 
