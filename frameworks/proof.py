@@ -279,7 +279,9 @@ class _Comparison:
             passed = run(self._network, oracle.weights, images, training=True)
             expected.append(total_loss(self._workload, oracle.weights, passed.logits, labels))
             oracle.update(self._model.gradients(images, labels)[1])
-            spreads |= {f"{name}/moving_mean": math.sqrt(np.max(var)) for name, (_, var, _) in passed.moments.items()}
+            for name, (mean, variance, _) in passed.moments.items():
+                spreads[f"{name}/moving_mean"] = math.sqrt(np.max(variance))
+                spreads[f"{name}/moving_variance"] = float(np.max(mean**2 + variance))
             for moving, bessel in ((unbiased, True), (biased, False)):
                 moving |= moved_statistics(self._network, moving, passed, bessel=bessel)
             self._model.forward(self._seen)
@@ -329,8 +331,8 @@ class _Comparison:
     ) -> Finding:
         """Compare weights by name; the difference is relative to how far a weight moved, and some of its size.
 
-        `spreads` has the standard deviation of the values behind a mean: where they all but cancel, the mean keeps the
-        rounding of their size.
+        `spreads` has the standard deviation of the values behind a mean and the mean square of those behind a variance:
+        where they all but cancel, what is left keeps the rounding of their size.
         """
         errors = {}
         for name, array in expected.items():
