@@ -42,6 +42,6 @@ def test_other_amounts_stay_amounts() -> None:
 def test_a_convolution_of_one_channel_that_strides_to_a_width_of_one_is_misread(
     channels: int, strides: tuple[int, int], misread: str | None
 ) -> None:
-    """Three columns give one output by a stride of 3, and two by 1 or 2."""
+    """Padded to the same, three columns give one output by a stride of 3, two by 2 and three by 1."""
     network = sequential((4, 3, channels), (conv((1, 2), strides, "same"),))
     assert misread_convolution(network) == misread
