@@ -1,6 +1,7 @@
 """JAX: a jitted step per batch with donated state, optax optimisers."""
 
 import math
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -207,6 +208,10 @@ def _adam(spec: Adam) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+OF_FLOAT64 = {"xla_backend_optimization_level": 0}
+"""Float64 is for proofs alone and shows whether the functions are the net's: machine code is optimised in float32."""
+
+
 class JaxAdapter(Adapter):
     """The threads follow the process's affinity: JAX has no call for them."""
 
@@ -254,9 +259,10 @@ class JaxModel(Model):
             updates, optimizer_state = optimizer.update(gradients, optimizer_state)
             return (optax.apply_updates(weights, updates), moving, optimizer_state, key), loss
 
-        self._predict = jax.jit(net.infer)
-        self._loss_and_gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
-        self._step = jax.jit(step, donate_argnums=0)
+        jit = partial(jax.jit, compiler_options=None if precision == "float32" else OF_FLOAT64)
+        self._predict = jit(net.infer)
+        self._loss_and_gradients = jit(jax.value_and_grad(loss_of, has_aux=True))
+        self._step = jit(step, donate_argnums=0)
         trainable = weight_shapes(workload.network).keys()
         # The step gives the state's memory away, so it must not be the caller's.
         arrays = jax.device_put({name: self._cast(weight) for name, weight in weights.items()}, may_alias=False)

@@ -7,25 +7,41 @@ is judged from records (harness/audit.py).
 
 import math
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from frameworks.base import Adapter, Model, Precision
-from frameworks.reference import Optimizer, forward, moved_statistics, objective, run, slope, total_loss
-from workloads.initial import Weights, initial_weights
+from frameworks.reference import (
+    Optimizer,
+    apply,
+    batch_moments,
+    forward,
+    moved_statistics,
+    objective,
+    run,
+    slope,
+    total_loss,
+)
+from workloads.initial import Weights, by_node, initial_weights
 from workloads.shapes import forward_flops, moving_shapes, output_shapes, padding_amounts, weight_shapes
 from workloads.spec import (
     INPUT,
     SGD,
     Adam,
+    Add,
+    AveragePool2D,
     BatchNorm,
     Concatenate,
+    Conv2D,
     DataSet,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlorotUniform,
@@ -46,8 +62,13 @@ BIG_FLOPS = 10**8
 SEED = 7
 DRAWS = 8
 """How many batches are looked at for one that no kink is near to."""
-ATTEMPTS_OF_BIG = 3
-"""How many draws of batches a big net, in which some value is always near a kink, may be compared on in float32."""
+MARGIN = 0.1
+"""How far a channel of a big net is kept from a kink, relative to the spread of its values."""
+SHARE_ABOVE = 0.75
+"""How many of the channels are kept above it, and so alive."""
+ATTEMPTS_OF_BIG = 5
+"""How many draws of batches a big net, in which two values of some pool are always next to each other, may be compared
+on in float32."""
 WITH_KINKS = ("gradients", "weights after updates")
 """The findings that a kink within rounding can put off."""
 ROUNDINGS = 10.0
@@ -55,8 +76,8 @@ ROUNDINGS = 10.0
 MOST_ROUNDING = 0.05
 """Beyond this a comparison would say nothing, so no rounding excuses it."""
 DIRECTIONS = 4
-"""Along how many random directions gradients are compared, each of which moves its share of the weights; those of a
-direction that is off are looked at one by one."""
+"""Along how many random directions gradients are compared, each of which moves its share of the weights; one that is
+off is halved until the weight is found."""
 
 TOLERANCES: dict[tuple[Precision, str], float] = {
     ("float32", "outputs"): 2e-5,
@@ -138,13 +159,14 @@ def _compare(
     Which values rounding carries over a kink is chance and differs by draw; another function is off on all. Kinks put
     gradients off, and what these do to weights, by less than the most that rounding may be allowed.
     """
-    big = forward_flops(workload.network) > BIG_FLOPS
+    whole = exaggerated(workload) if precision == "float32" else workload
+    big = forward_flops(whole.network) > BIG_FLOPS
     attempts = ATTEMPTS_OF_BIG if big and precision == "float32" else 1
     off: dict[str, list[str]] = {}
     for attempt in range(attempts):
-        draws = [attempt] if big else list(range(DRAWS))
-        probe = Probe.draw(workload, weights, kinds, SIZES_OF_BIG if big else SIZES, draws)
-        findings = list(_Comparison(adapter, workload, precision, probe).findings())
+        probe = Probe.draw_big(whole, weights, kinds, attempt) if big else Probe.draw(whole, weights, kinds)
+        last = attempt == attempts - 1
+        findings = list(_Comparison(adapter, whole, precision, probe, locates=last).findings())
         failed = [finding for finding in findings if not finding.holds]
         if not failed or not all(finding.what in WITH_KINKS and finding.worst <= MOST_ROUNDING for finding in failed):
             break
@@ -176,16 +198,22 @@ def _guarded(
 
 
 class _Comparison:
-    """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle."""
+    """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle.
 
-    def __init__(self, adapter: Adapter, workload: Workload, precision: Precision, probe: "Probe") -> None:
+    `locates` is whether the weight is looked for in whose direction a gradient is off.
+    """
+
+    def __init__(
+        self, adapter: Adapter, workload: Workload, precision: Precision, probe: "Probe", *, locates: bool
+    ) -> None:
         self._adapter, self._precision, self._weights = adapter, precision, probe.weights
         self._images, self._labels, self._batches = probe.images, probe.labels, probe.batches
-        self._whole = replace(exaggerated(workload) if precision == "float32" else workload, batch_size=probe.full)
+        self._whole = replace(workload, batch_size=probe.full)
         self._workload = without_dropout(self._whole)
         self._network = self._workload.network
         self._seen = self._images[: probe.full]
-        self._rounding: dict[tuple[str, str], float] = {}
+        self._locates = locates
+        self._rounding: dict[str, Callable[[], dict[str, float]]] = {}
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings level by level; without the right parameters there is nothing more to compare."""
@@ -212,10 +240,13 @@ class _Comparison:
         got = {name: output.shape[1:] for name, output in outputs.items()}
         yield _same_shapes("S1", "output shapes", got, shapes, self._precision)
         expected = {name: passed.outputs[name] for name in shapes}
-        if self._precision == "float32":
+
+        @cache
+        def changes() -> dict[str, float]:
             changed = run(self._network, off_by_rounding(self._weights), self._seen, training=False).outputs
-            for name in shapes:
-                self._rounding["outputs", name] = _relative_difference(changed[name], expected[name])
+            return {name: _relative_difference(changed[name], expected[name]) for name in shapes}
+
+        self._rounding["outputs"] = changes
         yield self._relative("S2", "outputs", outputs, expected, "outputs")
         # With its dropouts in the net: inference is to be without.
         whole = self._model
@@ -246,15 +277,19 @@ class _Comparison:
         groups = [list(got)[first::DIRECTIONS] for first in range(min(DIRECTIONS, len(got)))]
         slopes = [slope(*batch, {name: directions[name] for name in names}) for names in groups]
         expected = objective(*batch)
-        if self._precision == "float32":
-            moved = self._workload, off_by_rounding(self._weights), *batch[2:]
-            changes = [
-                slope(*moved, {name: directions[name] for name in names}) - along
-                for names, along in zip(groups, slopes, strict=True)
-            ]
-            self._rounding["loss", ""] = abs(objective(*moved) - expected) / (abs(expected) or 1.0)
-            # An update is as wrong as its gradient.
-            self._rounding["gradients", ""] = self._rounding["weights", ""] = float(np.max(np.abs(changes)))
+        moved = self._workload, off_by_rounding(self._weights), *batch[2:]
+
+        @cache
+        def changes() -> dict[str, float]:
+            return {"": abs(objective(*moved) - expected) / (abs(expected) or 1.0)}
+
+        @cache
+        def changes_of_slopes() -> dict[str, float]:
+            changed = [slope(*moved, {name: directions[name] for name in names}) for names in groups]
+            return {"": float(np.max(np.abs(np.subtract(changed, slopes))))}
+
+        # An update is as wrong as its gradient.
+        self._rounding |= {"loss": changes, "gradients": changes_of_slopes, "weights": changes_of_slopes}
         yield self._scalar("loss", loss, expected)
 
         def error(names: list[str], along: float) -> float:
@@ -262,11 +297,14 @@ class _Comparison:
 
         errors = {}
         for names, along in zip(groups, slopes, strict=True):
-            together = error(names, along)
-            if together > self._allowed("gradients", "") and len(names) > 1:
-                errors |= {name: error([name], slope(*batch, {name: directions[name]})) for name in names}
-            else:
-                errors[" + ".join(names)] = together
+            off = error(names, along)
+            while self._locates and len(names) > 1 and off > self._allowed("gradients", "", off):
+                halves = names[: len(names) // 2], names[len(names) // 2 :]
+                offs = [error(half, slope(*batch, {name: directions[name] for name in half})) for half in halves]
+                if max(offs) <= self._allowed("gradients", "", max(offs)):
+                    break
+                names, off = max(zip(halves, offs, strict=True), key=lambda half: half[1])
+            errors[_listed(names)] = off
         yield self._worst("S3", "gradients", errors, "gradients")
 
     def _updates(self) -> Iterator[Finding]:
@@ -344,25 +382,34 @@ class _Comparison:
     def _scalar(self, what: str, got: float, expected: float) -> Finding:
         return self._worst("S3", what, {"": abs(got - expected) / (abs(expected) or 1.0)}, "loss")
 
-    def _allowed(self, quantity: str, name: str) -> float:
+    def _allowed(self, quantity: str, name: str, error: float) -> float:
         """Return the largest difference that is allowed: where rounding alone may come to more, that much.
 
-        Rounding is known by node for outputs, and for the net as a whole for the rest.
+        Rounding is known by node for outputs, and for the net as a whole for the rest. It is measured when an `error`
+        asks for it, and in float32 alone.
         """
-        rounding = self._rounding.get((quantity, name), self._rounding.get((quantity, ""), 0.0))
-        return max(TOLERANCES[self._precision, quantity], min(rounding, MOST_ROUNDING))
+        tolerance = TOLERANCES[self._precision, quantity]
+        if error <= tolerance or self._precision != "float32" or quantity not in self._rounding:
+            return tolerance
+        rounding = self._rounding[quantity]()
+        return max(tolerance, min(rounding.get(name, rounding.get("", 0.0)), MOST_ROUNDING))
 
     def _worst(self, level: str, what: str, errors: dict[str, float], quantity: str) -> Finding:
         """Return the largest error by name, for what is allowed there; what is not a number is larger than any."""
-        where = max(errors, key=lambda name: np.nan_to_num(errors[name] / self._allowed(quantity, name), nan=np.inf))
+        allowed = {name: self._allowed(quantity, name, error) for name, error in errors.items()}
+        where = max(errors, key=lambda name: np.nan_to_num(errors[name] / allowed[name], nan=np.inf))
         return Finding(
             level=level,
             what=what,
             worst=errors[where],
             where=where,
-            tolerance=self._allowed(quantity, where),
+            tolerance=allowed[where],
             precision=self._precision,
         )
+
+
+def _listed(names: list[str]) -> str:
+    return " + ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
 def off_by_rounding(weights: Weights) -> dict[str, NDArray[np.float64]]:
@@ -427,29 +474,90 @@ class Probe:
     full: int
 
     @classmethod
-    def draw(
-        cls, workload: Workload, weights: Weights, kinds: tuple[Kind, ...], sizes: tuple[int, int], draws: list[int]
-    ) -> "Probe":
-        """Draw batches of the kinds, full and partial ones of `sizes`.
+    def draw(cls, workload: Workload, weights: Weights, kinds: tuple[Kind, ...]) -> "Probe":
+        """Draw batches of the kinds; of some draws, the one whose first batch is furthest from every kink.
 
-        `draws` are numbers of draws; of several, the one is taken whose first batch is furthest from every kink.
         A value within rounding of a ReLU's kink or of another in its pool's window may go either way in float32, and
         takes its gradient along; that is no other function.
         """
+        probes = [cls._drawn(workload, weights, kinds, SIZES, number) for number in range(DRAWS)]
+        return max(
+            probes,
+            key=lambda probe: _distance_from_kinks(workload.network, weights, probe.images[probe.batches[0]]),
+        )
+
+    @classmethod
+    def draw_big(cls, workload: Workload, weights: Weights, kinds: tuple[Kind, ...], number: int) -> "Probe":
+        """Draw batches of the kinds, and weights that keep the first away from kinks, which some of its millions of
+        values would always be near to.
+        """
+        probe = cls._drawn(workload, weights, kinds, SIZES_OF_BIG, number)
+        network = without_dropout_network(workload.network)
+        return replace(probe, weights=away_from_kinks(network, weights, probe.images[probe.batches[0]]))
+
+    @classmethod
+    def _drawn(
+        cls, workload: Workload, weights: Weights, kinds: tuple[Kind, ...], sizes: tuple[int, int], number: int
+    ) -> "Probe":
         size_of = dict(zip(("full", "partial"), sizes, strict=True))
         ends = np.cumsum([size_of[kind] for kind in kinds])
         batches = np.split(np.random.RandomState(SEED).permutation(ends[-1]), ends[:-1])
         samples = max(int(ends[-1]), size_of["full"])
-        drawn = [
-            np.random.RandomState([SEED, number]).uniform(0, 1, (samples, *workload.network.input_shape))
-            for number in draws
-        ]
-        images = max(
-            (batch.astype(np.float32) for batch in drawn),
-            key=lambda batch: _distance_from_kinks(workload.network, weights, batch[batches[0]]) if draws[1:] else 0.0,
-        )
+        images = np.random.RandomState([SEED, number]).uniform(0, 1, (samples, *workload.network.input_shape))
         labels = np.random.RandomState(SEED).randint(workload.data.classes, size=samples).astype(np.int32)
-        return cls(weights=weights, images=images, labels=labels, batches=batches, full=size_of["full"])
+        return cls(
+            weights=weights,
+            images=images.astype(np.float32),
+            labels=labels,
+            batches=batches,
+            full=size_of["full"],
+        )
+
+
+def away_from_kinks(network: Network, weights: Weights, images: NDArray[np.float32]) -> Weights:
+    """Return weights whose biases keep each channel of these images on one side of the ReLU it comes to in training.
+
+    Of those that come near it most are moved above and some below. A ReLU with no bias before it is left as it is.
+    """
+    stream = np.random.RandomState(SEED)
+    weights, weights_of = dict(weights), by_node(weights)
+    outputs: dict[str, NDArray[np.float64]] = {INPUT: images.astype(np.float64)}
+    nodes, uses = {node.name: node for node in network.nodes}, Counter[str]()
+
+    def move(name: str, amounts: NDArray[np.float64], seen: int) -> bool:
+        """Add amounts to the channels of an output that `seen` nodes have taken, by the biases that it comes from."""
+        if name == INPUT or uses[name] > seen:
+            return False
+        node = nodes[name]
+        moved = False
+        match node.layer:
+            case Conv2D() | DepthwiseConv2D() | Dense() | BatchNorm():
+                bias = f"{name}/{'beta' if isinstance(node.layer, BatchNorm) else 'bias'}"
+                if moved := bias in weights:
+                    weights[bias] = (weights[bias] + amounts).astype(np.float32)
+            case Add():
+                moved = any(move(taken, amounts, 1) for taken in node.inputs)
+            case MaxPool2D() | AveragePool2D():
+                moved = move(node.inputs[0], amounts, 1)
+        if moved:
+            outputs[name] = outputs[name] + amounts
+        return moved
+
+    for node in network.nodes:
+        if isinstance(node.layer, ReLU):
+            x = outputs[node.inputs[0]]
+            low, high = (extreme(x, axis=tuple(range(x.ndim - 1))) for extreme in (np.min, np.max))
+            gap = MARGIN * np.maximum(high - low, np.mean(high - low))
+            above = stream.uniform(size=x.shape[-1]) < SHARE_ABOVE
+            near = (low < gap) & (high > -gap)
+            move(node.inputs[0], near * np.where(above, gap - low, -gap - high), 0)
+        inputs = [outputs[name] for name in node.inputs]
+        own = weights_of.get(node.name, {})
+        if isinstance(node.layer, BatchNorm):
+            own |= zip(("moving_mean", "moving_variance"), batch_moments(inputs[0]), strict=True)
+        outputs[node.name] = apply(node.layer, own, *inputs)
+        uses.update(node.inputs)
+    return weights
 
 
 def _distance_from_kinks(network: Network, weights: Weights, images: NDArray[np.float32]) -> float:

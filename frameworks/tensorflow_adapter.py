@@ -146,7 +146,9 @@ class TensorFlowAdapter(Adapter):
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Put the weights into variables; functions are traced when they are first called."""
-        return TensorFlowModel(workload, weights, seed, precision, self._device, self._jit_compile)
+        # Float64 is for proofs alone and shows whether the graph is the net's; what XLA makes of it, float32 shows.
+        jit_compile = self._jit_compile and precision == "float32"
+        return TensorFlowModel(workload, weights, seed, precision, self._device, jit_compile)
 
 
 class TensorFlowModel(Model):
