@@ -96,8 +96,8 @@ def test_a_big_net_that_is_off_on_every_draw_is_not_proven(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "first",
     [
-        [OFF, ("outputs", math.inf, None, True)],
-        [OFF, ("logits", 3e-4, None, False)],
+        [("outputs", math.inf, None, True), OFF],
+        [("logits", 3e-4, None, False), OFF],
         [("gradients", 0.3, None, False)],
         [("loss", 3e-4, None, False)],
     ],
