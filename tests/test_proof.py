@@ -1,17 +1,9 @@
-"""How a proof goes about a big net; what it compares is tested by mutants and random nets."""
-
-import math
-from collections.abc import Iterator
-from typing import Any
+"""What a proof of a big net is made with; what it compares is tested by mutants and random nets."""
 
 import numpy as np
-import pytest
 
-from frameworks import proof
-from frameworks.base import Precision
-from frameworks.proof import ATTEMPTS_OF_BIG, Finding, Probe, away_from_kinks, probe_weights, prove
+from frameworks.proof import away_from_kinks, probe_weights
 from frameworks.reference import run
-from workloads import make_workload
 from workloads.initial import Weights
 from workloads.spec import (
     INPUT,
@@ -25,98 +17,7 @@ from workloads.spec import (
     MaxPool2D,
     Network,
     ReLU,
-    Workload,
 )
-
-
-class Adapter:
-    """All that a proof asks of an adapter besides what `_Comparison` does with it."""
-
-    def __init__(self, *precisions: Precision) -> None:
-        self.precisions = precisions
-
-    def supports(self, workload: Workload, precision: Precision) -> None:
-        """Support everything."""
-
-
-Outcome = tuple[str, float, str | None, bool]
-"""What was compared, how far it was off, its note, and whether it is a fault."""
-
-
-def compare_with(outcomes: list[list[Outcome]], monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """Let the comparisons of a proof find `outcomes`, one after another; return the images they saw."""
-    left, seen = list(outcomes), []
-
-    class Comparison:
-        def __init__(
-            self, adapter: Any, workload: Workload, precision: Precision, probe: Probe, *, locates: bool
-        ) -> None:
-            self._precision = precision
-            seen.append(probe.images)
-
-        def findings(self) -> Iterator[Finding]:
-            for what, worst, note, fault in left.pop(0):
-                yield Finding(
-                    level="S3",
-                    what=what,
-                    worst=worst,
-                    where="",
-                    tolerance=1e-4,
-                    precision=self._precision,
-                    note=note,
-                    fault=fault,
-                )
-
-    monkeypatch.setattr(proof, "_Comparison", Comparison)
-    return seen
-
-
-BIG, SMALL = make_workload("alexnet-owt", {}), make_workload("digits-mlp", {"data": "synthetic"})
-OFF, HOLDS = ("gradients", 3e-4, None, False), ("gradients", 1e-6, None, False)
-
-
-def test_a_big_net_that_is_off_by_a_kink_is_compared_on_another_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = compare_with([[OFF], [("gradients", 1e-6, "natural", False)]], monkeypatch)
-    (finding,) = prove(Adapter("float32"), BIG)
-    assert finding.holds
-    assert finding.note is not None
-    assert finding.note.startswith("natural; float32 gradients: off by 3.0e-04 on the draws before")
-    assert len(seen) == 2
-    assert not np.array_equal(*seen)
-
-
-def test_a_big_net_that_is_off_on_every_draw_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = compare_with([[OFF]] * ATTEMPTS_OF_BIG, monkeypatch)
-    (finding,) = prove(Adapter("float32"), BIG)
-    assert len(seen) == ATTEMPTS_OF_BIG
-    assert not finding.holds
-    assert finding.note is None
-
-
-@pytest.mark.parametrize(
-    "first",
-    [
-        [("outputs", math.inf, None, True), OFF],
-        [("logits", 3e-4, None, False), OFF],
-        [("gradients", 0.3, None, False)],
-        [("loss", 3e-4, None, False)],
-    ],
-)
-def test_what_no_kink_explains_has_no_second_attempt(first: list[Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = compare_with([first, [HOLDS]], monkeypatch)
-    findings = prove(Adapter("float32"), BIG)
-    assert len(seen) == 1
-    assert not all(finding.holds for finding in findings)
-
-
-@pytest.mark.parametrize(("workload", "precision"), [(SMALL, "float32"), (BIG, "float64")])
-def test_there_is_no_second_attempt_elsewhere(
-    workload: Workload, precision: Precision, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = compare_with([[OFF], [HOLDS]], monkeypatch)
-    finding, *_ = prove(Adapter(precision), workload)
-    assert len(seen) == 1
-    assert not finding.holds
 
 
 def _graph() -> Network:
