@@ -208,7 +208,7 @@ def _adam(spec: Adam) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-OF_FLOAT64 = {"xla_backend_optimization_level": 0}
+FLOAT64_OPTIONS = {"xla_backend_optimization_level": 0}
 """Float64 is for proofs alone and shows whether the functions are the net's: machine code is optimised in float32."""
 
 
@@ -259,7 +259,7 @@ class JaxModel(Model):
             updates, optimizer_state = optimizer.update(gradients, optimizer_state)
             return (optax.apply_updates(weights, updates), moving, optimizer_state, key), loss
 
-        jit = partial(jax.jit, compiler_options=None if precision == "float32" else OF_FLOAT64)
+        self._jit = jit = partial(jax.jit, compiler_options=None if precision == "float32" else FLOAT64_OPTIONS)
         self._predict = jit(net.infer)
         self._loss_and_gradients = jit(jax.value_and_grad(loss_of, has_aux=True))
         self._step = jit(step, donate_argnums=0)
@@ -278,7 +278,7 @@ class JaxModel(Model):
         return np.concatenate(jax.device_get([self._predict(weights, moving, self._cast(part)) for part in parts]))
 
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
-        @jax.jit
+        @self._jit
         def run(weights: Arrays, moving: Arrays, images: jax.Array) -> Arrays:
             outputs: Arrays = {}
             self._net.infer(weights, moving, images, outputs)

@@ -15,8 +15,10 @@ from harness.launch import child_environment
 from harness.places import PROJECT
 
 pytestmark = pytest.mark.conformance
-Verdicts = dict[tuple[str, int], dict[str, Any]]
-"""What the proof says of each mutant, by its name and the number of precisions."""
+Verdicts = dict[tuple[str, str], dict[str, Any]]
+"""What the proof says of each mutant, by its name and the setting's."""
+SETTINGS = ("both precisions", "float32 alone", "float32 alone, as a big net")
+"""Those of tests/mutants.py."""
 CAUGHT = {
     "the founding MXNet script: pool stride 1": "S0",
     "missing bias": "S0",
@@ -78,30 +80,30 @@ def verdicts() -> Verdicts:
         )
     assert finished.returncode == 0, finished.stderr[-4000:]
     lines = [json.loads(line) for line in finished.stdout.splitlines()]
-    return {(line["mutant"], len(line["precisions"])): line for line in lines}
+    return {(line["mutant"], line["setting"]): line for line in lines}
 
 
 def test_every_mutant_has_an_expectation(verdicts: Verdicts) -> None:
-    assert sorted(verdicts) == sorted((mutant, count) for mutant in (*CAUGHT, *EQUIVALENT) for count in (1, 2))
+    assert sorted(verdicts) == sorted((mutant, setting) for mutant in (*CAUGHT, *EQUIVALENT) for setting in SETTINGS)
 
 
-@pytest.mark.parametrize("precisions", [1, 2])
+@pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("mutant", CAUGHT)
-def test_a_mutant_is_caught_at_its_level(mutant: str, precisions: int, verdicts: Verdicts) -> None:
-    """Also by a proof in float32 alone, which is all that some tools have."""
+def test_a_mutant_is_caught_at_its_level(mutant: str, setting: str, verdicts: Verdicts) -> None:
+    """Also by a proof in float32 alone, which is all that some tools have, and by that of a big net."""
     below = [None, *LEVELS][LEVELS.index(CAUGHT[mutant])]
-    assert verdicts[mutant, precisions]["reached"] == below, verdicts[mutant, precisions]
+    assert verdicts[mutant, setting]["reached"] == below, verdicts[mutant, setting]
 
 
 @pytest.mark.parametrize("mutant", ONLY_IN_THE_UPDATE)
 def test_what_is_wrong_in_the_update_alone_is_seen_there(mutant: str, verdicts: Verdicts) -> None:
-    for precisions in (1, 2):
-        failures = verdicts[mutant, precisions]["failures"]
-        assert "S3 float32 weights after updates" in failures
+    for setting in SETTINGS:
+        failures = verdicts[mutant, setting]["failures"]
+        assert "S3 float32 weights after updates" in failures, setting
         assert not any(name.endswith(("loss", "gradients")) and "training" not in name for name in failures), failures
 
 
-@pytest.mark.parametrize("precisions", [1, 2])
+@pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("mutant", EQUIVALENT)
-def test_the_same_function_in_other_words_passes(mutant: str, precisions: int, verdicts: Verdicts) -> None:
-    assert verdicts[mutant, precisions]["reached"] == "S3", verdicts[mutant, precisions]
+def test_the_same_function_in_other_words_passes(mutant: str, setting: str, verdicts: Verdicts) -> None:
+    assert verdicts[mutant, setting]["reached"] == "S3", verdicts[mutant, setting]

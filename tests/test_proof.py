@@ -1,14 +1,16 @@
-"""What a proof of a big net is made with; what it compares is tested by mutants and random nets."""
+"""What a proof of a big net is made with; what a proof compares is tested by mutants and random nets."""
 
 import numpy as np
 
-from frameworks.proof import away_from_kinks, probe_weights
+from frameworks.proof import MARGIN, _before_max_pools, away_from_kinks, probe_weights
 from frameworks.reference import run
 from workloads.initial import Weights
 from workloads.spec import (
     INPUT,
     Add,
+    AveragePool2D,
     BatchNorm,
+    Concatenate,
     Conv2D,
     Dense,
     Flatten,
@@ -21,7 +23,11 @@ from workloads.spec import (
 
 
 def _graph() -> Network:
-    """A residual block whose last ReLU can be moved by the sum's first input alone, and a ReLU without a bias."""
+    """A net in which every ReLU but the last two has a bias that can move its input.
+
+    The first has a convolution's behind a pool, the second a norm's before a sum, the third both parts of a
+    concatenation. The fourth takes what another node has taken before it, the fifth has no bias.
+    """
     graph = Graph()
     initializer = GlorotUniform()
     conv = Conv2D(
@@ -29,41 +35,53 @@ def _graph() -> Network:
         kernel_size=(3, 3),
         strides=(1, 1),
         padding="same",
-        use_bias=False,
+        use_bias=True,
         kernel_initializer=initializer,
     )
     norm = BatchNorm(momentum=0.9, epsilon=1e-3, scale=True, center=True)
-    trunk = graph.chain(INPUT, conv, norm, MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid"), ReLU())
-    block = graph.chain(trunk, conv, norm)
-    joined = graph.chain(graph.add(Add(), block, trunk), ReLU(), Flatten())
+    trunk = graph.chain(INPUT, conv, MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid"), ReLU())
+    joined = graph.chain(graph.add(Add(), graph.chain(trunk, conv, norm), trunk), ReLU())
+    average = AveragePool2D(pool_size=(3, 3), strides=(1, 1), padding="same")
+    parts = graph.chain(joined, conv), graph.chain(joined, conv, average)
+    wide = graph.chain(graph.add(Concatenate(), *parts), ReLU())
+    taken = graph.chain(wide, conv)
+    pooled = graph.chain(taken, average)
+    both = graph.add(Concatenate(), graph.chain(taken, ReLU()), pooled)
     dense = Dense(units=20, use_bias=False, kernel_initializer=initializer)
-    graph.chain(joined, dense, ReLU())
+    graph.chain(both, Flatten(), dense, ReLU())
     return graph.network((8, 8, 3))
 
 
-def _sides(network: Network, weights: Weights, images: np.ndarray) -> dict[str, list[str]]:
-    """Return on which side of its kink each channel of a ReLU's input is: above, below, or both."""
+def _distances(network: Network, weights: Weights, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far each channel of a ReLU's input is from zero, relative to its range; below 0 if on both sides."""
     outputs = run(network, weights, images, training=True).outputs
-    sides = {}
+    distances = {}
     for node in network.nodes:
         if isinstance(node.layer, ReLU):
             x = outputs[node.inputs[0]].reshape(-1, outputs[node.inputs[0]].shape[-1])
-            sides[node.name] = ["above" if c.min() > 0 else "below" if c.max() < 0 else "both" for c in x.T]
-    return sides
+            low, high = x.min(axis=0), x.max(axis=0)
+            distances[node.name] = np.maximum(low, -high) / (high - low)
+    return distances
 
 
 def test_a_big_nets_channels_are_kept_on_one_side_of_their_kinks() -> None:
     network = _graph()
     weights, images = probe_weights(network), np.random.RandomState(0).uniform(size=(3, 8, 8, 3)).astype(np.float32)
-    before = _sides(network, weights, images)
+    before = _distances(network, weights, images)
     moved = away_from_kinks(network, weights, images)
-    after = _sides(network, moved, images)
-    assert all("both" in sides for sides in before.values())
-    for name in ("relu_1", "relu_2"):
-        assert "both" not in after[name]
-    assert {*after["relu_1"], *after["relu_2"]} == {"above", "below"}
-    assert "both" in after["relu_3"]
+    after = _distances(network, moved, images)
+    assert all(distances.min() < 0 for distances in before.values())
+    for name in ("relu_1", "relu_2", "relu_3"):
+        assert after[name].min() >= 0.999 * MARGIN
+    for name in ("relu_4", "relu_5"):
+        assert after[name].min() < 0
     assert [name for name in weights if not np.array_equal(weights[name], moved[name])] == [
+        "conv2d_1/bias",
         "batchnorm_1/beta",
-        "batchnorm_2/beta",
+        "conv2d_3/bias",
+        "conv2d_4/bias",
     ]
+
+
+def test_what_a_max_pool_depends_on_is_before_it() -> None:
+    assert _before_max_pools(_graph()) == {INPUT, "conv2d_1"}

@@ -22,8 +22,9 @@ class ConvNorm(tf.Module):
         self.moving_mean = tf.Variable(tf.zeros(filters), trainable=False)
         self.moving_variance = tf.Variable(tf.ones(filters), trainable=False)
         side = [kernel // 2, kernel // 2]
-        # "SAME" pads a stride of 2 below and to the right alone; explicit amounts cost a copy.
-        self.stride, self.padding = stride, [[0, 0], side, side, [0, 0]] if kernel > 1 < stride else "SAME"
+        # "SAME" would pad the first convolution, which strides, by 2 and 3; explicit amounts cost a copy elsewhere.
+        self.stride = stride
+        self.padding = [[0, 0], side, side, [0, 0]] if kernel > 1 and stride > 1 else "SAME"
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.nn.conv2d(x, self.kernel, self.stride, self.padding)
