@@ -138,20 +138,12 @@ def prove(adapter: Adapter, workload: Workload) -> list[Finding]:
     for precision in precisions:
         # Every batch size is another compilation in some tools: float32 has both, float64, where there is one, one.
         kinds: tuple[Kind, ...] = ("full", "partial") if precision == "float32" else ("partial", "partial")
-        findings += _compare(adapter, workload, precision, weights, kinds)
+        whole = exaggerated(workload) if precision == "float32" else workload
+        findings += _Comparison(adapter, whole, precision, Probe.draw(whole, weights, kinds)).findings()
     rates = sorted({node.layer.rate for node in workload.network.nodes if isinstance(node.layer, Dropout)} - {0.0})
     if rates:
         findings += _guarded("S3", "dropout", "float32", lambda: prove_dropout(adapter, rates))
     return findings
-
-
-def _compare(
-    adapter: Adapter, workload: Workload, precision: Precision, weights: Weights, kinds: tuple["Kind", ...]
-) -> Iterator[Finding]:
-    """Yield what a workload's comparison in one precision finds."""
-    whole = exaggerated(workload) if precision == "float32" else workload
-    probe = Probe.draw(whole, weights, kinds)
-    yield from _Comparison(adapter, whole, precision, probe).findings()
 
 
 def is_big(network: Network) -> bool:
@@ -251,9 +243,8 @@ class _Comparison:
         def error(names: list[str], expected: float) -> float:
             return abs(sum(float(np.sum(got[name] * directions[name])) for name in names) - expected)
 
-        kinds = self._kinds_of_gradients(list(got))
-        groups = [names for kind in kinds.values() for names in kind]
-        slopes = [along(names, self._weights) for names in groups]
+        groups = self._groups_of_gradients(list(got))
+        slopes = [along(names, self._weights) for _, names in groups]
         expected = objective(*batch)
 
         @cache
@@ -264,43 +255,42 @@ class _Comparison:
         @cache
         def changes_of_slopes() -> dict[str, float]:
             moved = off_by_rounding(self._weights)
-            changed = [along(names, moved) for names in groups]
+            changed = [along(names, moved) for _, names in groups]
             return {"": float(np.max(np.abs(np.subtract(changed, slopes))))}
 
         if self._precision == "float32":
             # An update is as wrong as its gradient.
             self._rounding |= {"loss": changes, "gradients": changes_of_slopes, "weights": changes_of_slopes}
         yield self._scalar("loss", loss, expected)
-        infinite = {name: math.inf for name, gradient in got.items() if not np.isfinite(gradient).all()}
-        left = iter(slopes)
-        for kind, parts in kinds.items():
-            errors = dict(infinite)
-            for names, rising in zip(parts, left, strict=False):
+        errors: dict[str, dict[str, float]] = {kind: {} for kind, _ in groups}
+        for (kind, names), rising in zip(groups, slopes, strict=True):
+            errors[kind] |= {name: math.inf for name in names if not np.isfinite(got[name]).all()}
+            off = error(names, rising)
+            while len(names) > 1 and off > self._allowed(kind, "", off):
+                first, second = names[: len(names) // 2], names[len(names) // 2 :]
+                # A slope is the sum of its parts' slopes.
+                of_first = along(first, self._weights)
+                halves = (first, of_first), (second, rising - of_first)
+                names, rising = max(halves, key=lambda half: error(*half))
                 off = error(names, rising)
-                while len(names) > 1 and off > self._allowed(kind, "", off):
-                    first, second = names[: len(names) // 2], names[len(names) // 2 :]
-                    # A slope is the sum of its parts' slopes.
-                    of_first = along(first, self._weights)
-                    halves = (first, of_first), (second, rising - of_first)
-                    names, rising = max(halves, key=lambda half: error(*half))
-                    off = error(names, rising)
-                errors[_listed(names)] = off
-            yield self._worst("S3", kind, errors, kind)
+            errors[kind][_listed(names)] = off
+        for kind, found in errors.items():
+            yield self._worst("S3", kind, found, kind)
 
-    def _kinds_of_gradients(self, names: list[str]) -> dict[str, list[list[str]]]:
-        """Return the weights that are compared together, by what they are held to.
+    def _groups_of_gradients(self, names: list[str]) -> list[tuple[str, list[str]]]:
+        """Return the weights that are compared together, each group with what it is held to.
 
         In a big net some pool's window holds two values within rounding of each other, and rounding decides where it
         sends its gradient: that reaches the weights before it.
         """
         if not self._big:
             count = min(DIRECTIONS, len(names))
-            return {"gradients": [names[first::count] for first in range(count)]}
+            return [("gradients", names[first::count]) for first in range(count)]
         before = _before_max_pools(self._network)
         sides: dict[str, list[str]] = {"gradients before max pools": [], "gradients": []}
         for name in names:
             sides["gradients before max pools" if name.rsplit("/", 1)[0] in before else "gradients"].append(name)
-        return {kind: [side] for kind, side in sides.items() if side}
+        return [(kind, side) for kind, side in sides.items() if side]
 
     def _updates(self) -> Iterator[Finding]:
         """Train some batches, with predictions between them; the oracle updates with the gradients of the model."""
