@@ -378,10 +378,11 @@ def _canonical_output(output: torch.Tensor) -> NDArray[Any]:
 def _compile(net: Net, dtype: torch.dtype) -> Any:
     """Compile for one batch size at a time.
 
-    Float64 is for proofs alone and shows whether the graph is the net's: the graph is decomposed and differentiated as
-    for float32, and each of its operations called as it is. Kernels are generated for float32, and proven in it.
+    Float64 is for proofs alone and shows whether the captured graph is the net's: each of its operations is called as
+    it is. How the graph is differentiated and what kernels are generated from it is proven in float32.
     """
-    backend = "inductor" if dtype is torch.float32 else "aot_eager_decomp_partition"
+    # Backends that differentiate the graph and then call its operations trip over strides of ambiguous shapes.
+    backend = "inductor" if dtype is torch.float32 else "eager"
     return torch.compile(net, backend=backend, dynamic=False, fullgraph=True)
 
 
