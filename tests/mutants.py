@@ -85,6 +85,11 @@ def normalised() -> Workload:
     return replace(base, network=graph.network((8, 8, 1)), optimizer=KERAS_ADAM)
 
 
+def biased_before_norms() -> Workload:
+    """The same graph with biases before its normalisations, whose gradients are rounding alone."""
+    return each_layer(Conv2D, lambda x: replace(x, use_bias=True))(normalised())
+
+
 def preactivated() -> Workload:
     """A residual whose branch begins with a ReLU, so that the sum reads what the ReLU reads."""
     graph = Graph()
@@ -197,7 +202,16 @@ def decoupled_step(self: torch.optim.SGD) -> None:
         group["weight_decay"] = rate
 
 
+def rounded_otherwise(self: torch.optim.Adam) -> None:
+    """Step with gradients whose sums were added up in another order, as a step that is compiled whole may."""
+    for group in self.param_groups:
+        for parameter in group["params"]:
+            parameter.grad += 1e-14
+    ADAM_STEP(self)
+
+
 STEP = torch.optim.SGD.step
+ADAM_STEP = torch.optim.Adam.step
 ORIGINAL_TRAIN = TorchModel.train_batches
 ORIGINAL_OUTPUTS = TorchModel.outputs
 CROSS_ENTROPY = nn.functional.cross_entropy
@@ -395,6 +409,9 @@ MUTANTS = {
     "Nesterov without momentum": Mutant(
         workload=lambda: optimizer(lambda x: replace(x, momentum=0.0))(plain()),
         change=optimizer(lambda x: replace(x, nesterov=True)),
+    ),
+    "gradients added up in another order": Mutant(
+        workload=biased_before_norms, patches=((torch.optim.Adam, "step", rounded_otherwise),)
     ),
     "nothing": Mutant(workload=plain),
     "nothing, in the other net": Mutant(workload=normalised),

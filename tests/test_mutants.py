@@ -62,8 +62,9 @@ ONLY_IN_THE_UPDATE = (
     "Nesterov for heavy ball", "Adam's epsilon inside the bias correction",
 )  # fmt: skip
 EQUIVALENT = (
-    "pool and ReLU exchanged", "same padding spelt out", "Nesterov without momentum", "nothing",
-    "nothing, in the other net", "nothing, in a net that is not trained",
+    "pool and ReLU exchanged", "same padding spelt out", "Nesterov without momentum",
+    "gradients added up in another order", "nothing", "nothing, in the other net",
+    "nothing, in a net that is not trained",
 )  # fmt: skip
 
 
