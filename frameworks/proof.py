@@ -318,7 +318,8 @@ class _Comparison:
         sizes = [len(order) for order in self._batches]
         yield self._scalar("training loss", np.average(losses, weights=sizes), np.average(expected, weights=sizes))
         got = self._model.weights()
-        trained = {name: oracle.weights[name] for name in largest if not self._is_magnified(name, largest)}
+        magnified = self._magnified(largest)
+        trained = {name: oracle.weights[name] for name in weight_shapes(self._network) if name not in magnified}
         yield self._moved("weights after updates", got, trained, "weights", {})
         logits = forward(self._network, got, self._seen)
         yield self._logits("S3", "logits after updates", self._model, logits)
@@ -339,15 +340,17 @@ class _Comparison:
             return
         yield replace(natural, note="its moving variance is without Bessel's correction, which inference alone sees")
 
-    def _is_magnified(self, name: str, largest: Mapping[str, float]) -> bool:
-        """Whether a weight's gradients are rounding alone and the optimiser takes steps of their rounding.
+    def _magnified(self, largest: Mapping[str, float]) -> set[str]:
+        """Return the weights whose gradients are rounding alone, of which the optimiser takes steps all the same.
 
         Adam divides by the gradient's own size down to epsilon, 1e-7 or less in float64, so that it turns 1e-16 in the
-        gradient of a bias before a batch normalisation into 1e-11 in the bias, without effect on anything.
+        gradient of a bias before a batch normalisation into 1e-11 in the bias, without effect on anything. In float32
+        epsilon is enlarged. `largest` is each weight's largest gradient.
         """
-        return isinstance(self._workload.optimizer, Adam) and (
-            0.0 < largest[name] < ROUNDING_ALONE * max(largest.values())
-        )
+        if self._precision == "float32" or not isinstance(self._workload.optimizer, Adam):
+            return set()
+        most = max(largest.values())
+        return {name for name, size in largest.items() if 0.0 < size < ROUNDING_ALONE * most}
 
     def _relative(
         self, level: str, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], tolerance: str
