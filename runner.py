@@ -1,9 +1,11 @@
 """The only door: reads the command line and hands over to the harness."""
 
 import argparse
+import contextlib
 import signal
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -11,18 +13,36 @@ from typing import Any
 from rich.console import Console
 
 from frameworks import FLOOR
-from harness.audit import PROVEN, proven_workload, render_ladder
+from harness.audit import PROVEN, proven_workload, render_ladder, worst_judgement
+from harness.compare import compare, find_failures, read_conditions, render_comparison, render_json
 from harness.doctor import examine
 from harness.host import available_cores, describe_host
 from harness.places import PROJECT
-from harness.plan import Cell, load_matrix, mark_unavailable, repeat_cells, select
-from harness.records import ABSENT, Record, read_records, write_whole
-from harness.session import Planned, judge_curves, plan_session, prepare_environments, prove_cells, run_session
+from harness.plan import Cell, load_matrix, mark_unavailable, repeat_cells, select, shuffle_cells
+from harness.records import ABSENT, Planned, Record, hold_results, read_records, write_whole
+from harness.replay import replay
+from harness.rigour import LEAST_REPEATS, MOST_REPEATS, next_round
+from harness.self_cost import PAIRS, report_self_cost
+from harness.session import (
+    drifted_cells,
+    judge_curves,
+    plan_session,
+    prepare_environments,
+    prove_cells,
+    repeat_drifted,
+    run_session,
+)
 from harness.tables import render_markdown
 from harness.view import SessionView
 from workloads.errors import UserError
 
-OPTIONS_OF = {"report": ("results",), "audit": ("matrix", "only", "results"), "doctor": ()}
+OPTIONS_OF = {
+    "report": ("results",),
+    "audit": ("matrix", "only", "results"),
+    "compare": ("first", "second", "fail_on", "format"),
+    "replay": ("record",),
+    "doctor": ("self_cost", "pairs"),
+}
 """What each command takes of the options of a run."""
 
 
@@ -34,7 +54,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=VALUE,...", help="run a part, e.g. tool=torch,jax"
     )
-    parser.add_argument("--repeats", type=int, help="run every cell so many times, instead of what the matrix says")
+    repeats = parser.add_mutually_exclusive_group()
+    repeats.add_argument("--repeats", type=int, help="run every cell so many times, instead of what the matrix says")
+    repeats.add_argument("--fast", action="store_const", dest="repeats", const=1, help="run every cell once")
+    repeats.add_argument(
+        "--rigorous",
+        action="store_true",
+        help=f"run every cell {LEAST_REPEATS} to {MOST_REPEATS} times, until its ratio to the best is known to 2 %%",
+    )
     parser.add_argument("--fresh", action="store_true", help="run cells again that are done")
     parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
     parser.add_argument("--strict", action="store_true", help="exit code 1 for cells that are not to be had here, too")
@@ -45,13 +72,27 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     audit.add_argument("--matrix", type=Path, default=argparse.SUPPRESS, help="whose tools and models")
     audit.add_argument("--only", action="append", default=argparse.SUPPRESS, metavar="AXIS=VALUE,...", help="a part")
     audit.add_argument("--results", type=Path, default=argparse.SUPPRESS, help="whose loss curves are judged")
-    commands.add_parser("doctor", help="say which tools, devices and data sets are here")
+    against = commands.add_parser("compare", help="say what changed from one results folder to another")
+    against.add_argument("first", type=Path, metavar="A", help="folder of records, such as results/MACHINE")
+    against.add_argument("second", type=Path, metavar="B", help="folder of records that is compared with A")
+    against.add_argument(
+        "--fail-on", action="append", default=[], metavar="WHAT,...", help="exit code 1 for slower:5%%, wrong, missing"
+    )
+    against.add_argument("--format", choices=("markdown", "json"), default="markdown", help="(%(default)s)")
+    again = commands.add_parser("replay", help="run a record's cell again and say whether it comes out as stored")
+    again.add_argument("record", type=Path, metavar="RECORD", help="JSON file of a results folder")
+    doctor = commands.add_parser("doctor", help="say which tools, devices and data sets are here")
+    doctor.add_argument("--self-cost", action="store_true", help="measure what watching a training costs it")
+    doctor.add_argument("--pairs", type=int, help=f"of runs, for --self-cost ({PAIRS})")
     chosen = parser.parse_args(arguments)
     if chosen.command:
         accepted = {"command", *OPTIONS_OF[chosen.command]}
         for name in vars(chosen).keys() - accepted:
             if getattr(chosen, name) != parser.get_default(name):
-                parser.error(f"--{name} does not go with {chosen.command}")
+                option = "repeats (or --fast)" if name == "repeats" else name.replace("_", "-")
+                parser.error(f"--{option} does not go with {chosen.command}")
+        if chosen.command == "doctor" and chosen.pairs is not None and not chosen.self_cost:
+            parser.error("--pairs goes with --self-cost")
     return chosen
 
 
@@ -59,25 +100,58 @@ def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
     """Fill the matrix and print its tables; exit code 1 if a cell failed."""
     host = describe_host()
     cells = select(load_matrix(arguments.matrix), arguments.only)
-    if arguments.repeats is not None:
-        cells = repeat_cells(cells, arguments.repeats, "--repeats")
+    if arguments.rigorous or arguments.repeats is not None:
+        cells = repeat_cells(cells, LEAST_REPEATS if arguments.rigorous else arguments.repeats, "--repeats")
     cells = mark_unavailable(cells, cores=len(available_cores()), no_gpu=host["no_gpu"])
-    planned = plan_session(cells, host, read_records(arguments.results), fresh=arguments.fresh)
     if arguments.plan:
-        print_plan(planned)
+        print_plan(plan_cells(cells, host, arguments))
         return 0
     contents: list[dict[str, Any]] = []
-    try:
-        with SessionView(planned, console) as view:
-            for content in run_session(planned, host, arguments.results, view):
+    with hold_results(arguments.results):
+        try:
+            for content in fill_matrix(cells, host, arguments, console):
                 contents.append(content)
-    finally:
-        if contents:
-            report = write_report(arguments.results)
+        except BaseException:
+            # What stopped the session is told, and not that tables cannot be written either.
+            with contextlib.suppress(UserError):
+                if contents:
+                    write_report(arguments.results)
+            raise
+        report = write_report(arguments.results)
     print(render_markdown([Record(content=content) for content in contents]))
     print(f"written: {report}")
     allowed = {"ok"} if arguments.strict else {"ok", *ABSENT}
     return 0 if all(content["status"] in allowed for content in contents) else 1
+
+
+def plan_cells(cells: Iterable[Cell], host: dict[str, Any], arguments: argparse.Namespace) -> list[Planned]:
+    """Return the cells in the order of running, each with its record if it is done."""
+    return plan_session(shuffle_cells(cells), host, read_records(arguments.results), fresh=arguments.fresh)
+
+
+def fill_matrix(
+    cells: Iterable[Cell], host: dict[str, Any], arguments: argparse.Namespace, console: Console
+) -> Iterator[dict[str, Any]]:
+    """Yield the record of every cell; a rigorous measurement goes on until no cell asks for one more repeat.
+
+    The records of cells that are run once more, because the machine had drifted, come again at the end.
+    """
+    session = uuid.uuid4().hex[:12]
+    measured: list[tuple[Cell, dict[str, Any]]] = []
+    run: list[tuple[Planned, dict[str, Any]]] = []
+    while cells:
+        planned = plan_cells(cells, host, arguments)
+        newest: dict[str, dict[str, Any]] = {}
+        with SessionView(planned, console) as view:
+            for content in run_session(planned, host, arguments.results, view, session):
+                newest[content["key"]] = content
+                yield content
+        found = [(item, newest[item.key]) for item in planned if item.key in newest]
+        measured += [(item.cell, content) for item, content in found]
+        run += [(item, content) for item, content in found if item.done is None]
+        cells = next_round(measured) if arguments.rigorous else []
+    with SessionView(drifted_cells(run), console) as view:
+        yield from repeat_drifted(run, host, arguments.results, view, session)
 
 
 def run_audit(arguments: argparse.Namespace) -> int:
@@ -104,13 +178,37 @@ def run_audit(arguments: argparse.Namespace) -> int:
     verdicts = prove_cells(proofs, interpreters, host, print)
     for cell, verdict in verdicts.items():
         label = f"{cell.tool} · {cell.device} · {cell.workload.label}"
-        judged = [curves[other] for other in proofs[cell] if other in curves]
-        worst = min(judged, key=lambda curve: (False, True, None).index(curve[0]), default=None)
+        worst = worst_judgement(curves[other] for other in proofs[cell] if other in curves)
         print("\n".join(render_ladder(label, verdict, worst)))
     supported = [verdict for verdict in verdicts.values() if verdict["supported"]]
     proven = sum(verdict["level"] in PROVEN for verdict in supported)
     print(f"{proven} of {len(supported)} pairs of tool and model are proven to be the same net")
     return 0 if proven == len(supported) else 1
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Print what changed from A to B; exit code 1 if something meets a condition of `--fail-on`."""
+    conditions = read_conditions(arguments.fail_on)
+    changes = compare(*(read_side(folder) for folder in (arguments.first, arguments.second)))
+    if arguments.format == "json":
+        print(render_json(changes))
+    else:
+        print(render_comparison(changes, str(arguments.first), str(arguments.second)))
+    failures, doubts = find_failures(changes, conditions)
+    for line in [*doubts, *(f"failed on {line}" for line in failures)]:
+        print(line, file=sys.stderr)
+    return 1 if failures else 0
+
+
+def read_side(folder: Path) -> list[Record]:
+    """Read the records of one side of a comparison. Raises UserError if there are none."""
+    records = list(read_records(folder))
+    if not records:
+        raise UserError(
+            f"{folder} holds no records; accepted: a results folder, or results/MACHINE. Name another, or fill it with "
+            f"--results {folder}."
+        )
+    return records
 
 
 def print_plan(planned: Sequence[Planned]) -> None:
@@ -143,7 +241,9 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse_arguments(arguments)
     console = Console()
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signal_number, _interrupt)
+        # nohup has the hangup ignored, and means it.
+        if signal.getsignal(signal_number) != signal.SIG_IGN:
+            signal.signal(signal_number, _interrupt)
     try:
         match chosen.command:
             case "report":
@@ -151,8 +251,14 @@ def main(arguments: Sequence[str]) -> int:
                 return 0
             case "audit":
                 return run_audit(chosen)
+            case "compare":
+                return run_compare(chosen)
+            case "replay":
+                return replay(chosen.record, describe_host(), print)
             case "doctor":
-                for line in examine():
+                for line in (
+                    report_self_cost(PAIRS if chosen.pairs is None else chosen.pairs) if chosen.self_cost else examine()
+                ):
                     print(line)
                 return 0
             case _:

@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import signal
 import sys
 import threading
@@ -25,15 +24,12 @@ import numpy as np
 
 from frameworks import TOOLS
 from frameworks.base import Adapter, DeviceUnavailableError, Model
+from frameworks.loaded import loaded_libraries
+from frameworks.memory import tells_of_memory
 from frameworks.reference import softmax_cross_entropy
 from workloads.datasets import Split, load_split
 from workloads.initial import arrays_fingerprint, epoch_order, initial_weights, step_labels
 from workloads.spec import Workload, from_json
-
-OUT_OF_MEMORY_MARKS = (
-    "out of memory", "resource_exhausted", "resource exhausted", "can't allocate memory", "cannot allocate memory",
-    "failed to allocate", "bad_alloc",
-)  # fmt: skip
 
 
 class StoppedError(Exception):
@@ -109,12 +105,21 @@ def train_epoch(model: Model, workload: Workload, data: Split, order: np.ndarray
         raise StoppedError("diverged", f"the training loss of epoch {epoch + 1} is {loss}")
 
 
+def check_epoch(model: Model, data: Split, clock: Clock, epoch: int) -> None:
+    """Say what the error rate on the test set is after an epoch, beside the clock of training."""
+    with clock.measure() as times:
+        judged = judge(model.forward(data.test_images), data.test_labels)
+    clock.send("check", epoch=epoch, error_rate=judged["error_rate"], **times)
+
+
 def run_epochs(model: Model, workload: Workload, data: Split, seed: int, clock: Clock) -> dict[str, Any]:
     """Train and evaluate; return the part of the result that says what came of it."""
     orders = [epoch_order(len(data.train_labels), seed, epoch) for epoch in range(workload.epochs)]
     clock.send("training")
     for epoch, order in enumerate(orders):
         train_epoch(model, workload, data, order, clock, epoch)
+        if workload.target_error_rate is not None:
+            check_epoch(model, data, clock, epoch)
     with clock.stage("evaluate"):
         logits = model.forward(data.test_images)
         model.synchronize()
@@ -158,7 +163,8 @@ def run_steps(model: Model, workload: Workload, data: Split, job: dict[str, Any]
     Its labels are the stored ones; on noise they are drawn anew for every step.
     """
     size, noise = workload.batch_size, workload.data.noise
-    placed, stored = model.place(data.train_images[:size]), data.train_labels[:size]
+    with clock.stage("data"):
+        placed, stored = model.place(data.train_images[:size]), data.train_labels[:size]
     clock.send("training")
     for step, warmup in enumerate(time_box(**job["steps"])):
         labels = step_labels(noise.labels, size, job["seed"], step) if noise else stored
@@ -172,11 +178,25 @@ def run_steps(model: Model, workload: Workload, data: Split, job: dict[str, Any]
             raise StoppedError("diverged", f"the loss of step {step + 1} is {loss}")
 
 
+def read_data(folder: Path, workload: Workload) -> Split:
+    """Return a workload's data from its prepared folder. Raises StoppedError if it is broken."""
+    try:
+        return load_split(folder, workload.data)
+    except Exception as error:
+        status, reason = describe_failure(error)
+        advice = f"remove {folder} and start again"
+        raise StoppedError(status, f"its prepared data cannot be read: {reason}; {advice}") from error
+
+
 def run_job(job: dict[str, Any], clock: Clock) -> None:
     """Go through the stages of a cell. Raises StoppedError for an outcome that is neither `ok` nor a fault."""
     workload: Workload = from_json(job["workload"])
     with clock.stage("import"):
-        adapter_class = load_adapter(job["tool"])
+        try:
+            adapter_class = load_adapter(job["tool"])
+        except Exception as error:
+            status, problem = describe_failure(error)
+            raise StoppedError(status, f"it cannot be imported: {problem}") from error
     with clock.stage("device"):
         try:
             adapter = adapter_class(device=job["device"], cores=job["cores"], **TOOLS[job["tool"]].options)
@@ -185,11 +205,12 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
     if reason := adapter.supports(workload, "float32"):
         raise StoppedError("unsupported", reason)
     with clock.stage("data"):
-        data = load_split(Path(job["data"]), workload.data)
+        data = read_data(Path(job["data"]), workload)
         # The first epoch is not to pay for reading the files.
         for array in vars(data).values():
             array.sum()
-    weights = initial_weights(workload.network, job["seed"])
+    with clock.stage("weights"):
+        weights = initial_weights(workload.network, job["seed"])
     with clock.stage("build"):
         model = adapter.build(workload, weights, job["seed"], "float32")
         model.synchronize()
@@ -203,10 +224,10 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
         **outcome,
         process_s=time.process_time(),
         peak_memory_bytes=model.peak_memory_bytes(),
-        rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         weights_fingerprint=arrays_fingerprint(weights),
         python=platform.python_version(),
         packages=installed_packages(),
+        libraries=loaded_libraries(),
     )
 
 
@@ -221,7 +242,7 @@ def describe_failure(error: BaseException) -> tuple[str, str]:
     if isinstance(error, StoppedError):
         return error.status, error.reason
     reason = f"{type(error).__name__}: {error}".strip()
-    if isinstance(error, MemoryError) or any(mark in reason.lower() for mark in OUT_OF_MEMORY_MARKS):
+    if isinstance(error, MemoryError) or tells_of_memory(reason):
         return "out-of-memory", reason
     return "failed", reason
 

@@ -7,20 +7,22 @@ import queue
 import signal
 import statistics
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from frameworks import FLOOR, TOOLS
 from frameworks.base import Device
-from harness.launch import LOG_LINES, child_environment, passed_on_environment, start_child
+from harness.ending import last_lines
+from harness.launch import child_environment, make_scratch, passed_on_environment, say, signals_held_back, start_child
 from harness.places import PROJECT, samenet_home
 from harness.plan import Cell
 from harness.records import adapter_fingerprint, write_whole
+from workloads import TARGET
 from workloads.datasets import file_sha256
 from workloads.published import PUBLISHED_LOSSES
 from workloads.spec import Workload, fingerprint, to_json
@@ -64,7 +66,7 @@ def proven_workload(workload: Workload) -> Workload:
         test_samples=1,
         noise=None,
     )
-    return replace(workload, name="proof", parameters=(), data=data, batch_size=1, epochs=1)
+    return replace(workload, name="proof", parameters=(), data=data, batch_size=1, epochs=1, target_error_rate=None)
 
 
 def verdict_key(
@@ -115,19 +117,24 @@ class Prover:
 
     def __init__(self, tool: str, device: Device, cores: int, python: str) -> None:
         self._tool, self._device, self._cores, self._python = tool, device, cores, python
-        self._stack = contextlib.ExitStack()
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.spent = False
 
     def __enter__(self) -> "Prover":
-        scratch = tempfile.TemporaryDirectory(prefix="samenet-", ignore_cleanup_errors=True)
-        folder = Path(self._stack.enter_context(scratch))
-        self._log = self._stack.enter_context((folder / "log").open("w+", encoding="utf-8", errors="replace"))
-        environment = child_environment(self._tool, self._device, self._cores, folder)
-        self._process, read_end = start_child("frameworks.prover", self._python, environment, self._cores, self._log)
-        self._reader = threading.Thread(target=self._read, args=(read_end,), daemon=True)
-        self._reader.start()
-        self._say({"tool": self._tool, "device": self._device, "cores": self._cores})
+        """Start the child. Raises OSError if it cannot be started or there is no place for its temporary files."""
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(make_scratch()))
+            self._log = stack.enter_context((folder / "log").open("w+b"))
+            environment = child_environment(self._tool, self._device, self._cores, folder)
+            with signals_held_back():
+                self._process, read_end = start_child(
+                    "frameworks.prover", self._python, environment, self._cores, self._log
+                )
+                stack.callback(self._end)
+            self._reader = threading.Thread(target=self._read, args=(read_end,), daemon=True)
+            self._reader.start()
+            self._say({"tool": self._tool, "device": self._device, "cores": self._cores})
+            self._stack = stack.pop_all()
         return self
 
     def _read(self, read_end: int) -> None:
@@ -137,10 +144,7 @@ class Prover:
         self._answers.put(None)
 
     def _say(self, value: Any) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(value).encode() + b"\n")
-            self._process.stdin.flush()
+        say(self._process, json.dumps(value).encode() + b"\n")
 
     def prove(self, workload: Workload) -> Verdict:
         """Return the verdict on one workload; a child that dies or hangs gives one without a level and is spent."""
@@ -152,23 +156,22 @@ class Prover:
             return no_verdict(f"the proof was not done within {TIME_LIMIT_S:g} s")
         if line is None or not line.endswith("\n"):
             self.spent = True
-            self._log.seek(0)
-            last = "".join(self._log.readlines()[-LOG_LINES:]).strip().splitlines()[-1:]
-            return no_verdict(" ".join(["the proof's process ended before its answer", *last]))
+            return no_verdict(" ".join(["the proof's process ended before its answer", *last_lines(self._log)[-1:]]))
         verdict: Verdict = json.loads(line)
         return verdict
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stack.close()
+        self._reader.join(timeout=2)
+
+    def _end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._process.stdin.close()
         self._process.wait()
-        self._reader.join(timeout=2)
-        self._stack.close()
 
 
 def no_verdict(reason: str) -> Verdict:
@@ -209,21 +212,28 @@ def _by_child(
 def _audit_tool(
     tool: str, device: Device, python: str, cells: list[Cell], host: Mapping[str, Any], show: Callable[[str], None]
 ) -> dict[Cell, Verdict]:
-    hardware = {name: host[name] for name in ("cpu", "gpus")}
+    hardware = {"cpu": host["cpu"], "gpus": [{name: gpu[name] for name in ("name", "driver")} for gpu in host["gpus"]]}
     try:
         packages = installed_packages(python)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return dict.fromkeys(cells, no_verdict(f"{python} cannot be asked what it has installed: {error}"))
+    key_of = cache(lambda workload: verdict_key(tool, device, workload, packages, hardware))
     verdicts: dict[Cell, Verdict] = {}
     by_key: dict[str, Verdict] = {}
     with contextlib.ExitStack() as stack:
         prover: Prover | None = None
         for cell in cells:
-            key = verdict_key(tool, device, cell.workload, packages, hardware)
+            key = key_of(cell.workload)
             known = by_key.get(key) or read_verdict(key)
             if known is None:
                 show(f"proving {tool} · {device} · {cell.workload.label}")
-                prover = prover or stack.enter_context(Prover(tool, device, host["cores"], python))
+                try:
+                    prover = prover or stack.enter_context(Prover(tool, device, host["cores"], python))
+                except OSError as error:
+                    return verdicts | dict.fromkeys(
+                        [cell for cell in cells if cell not in verdicts],
+                        no_verdict(f"the proof's process cannot be started: {error.strerror}"),
+                    )
                 known = prover.prove(cell.workload)
                 if known["findings"] and not any(finding["fault"] for finding in known["findings"]):
                     write_whole(verdict_path(key), json.dumps(known, indent=1, allow_nan=False) + "\n")
@@ -263,10 +273,10 @@ def describe_verdict(verdict: Verdict) -> str:
     return "; ".join(dict.fromkeys(finding["note"] for finding in verdict["findings"] if finding["note"]))
 
 
-def render_ladder(label: str, verdict: Verdict, curve: Judgement | None) -> list[str]:
+def render_ladder(label: str, verdict: Verdict, curve: Judgement) -> list[str]:
     """Return the lines that show a verdict step by step; `curve` is what its training came to, if it has been."""
     proven = verdict["level"] in PROVEN
-    level = "S4" if proven and curve and curve[0] else verdict["level"] or "not proven"
+    level = "S4" if proven and curve[0] else verdict["level"] or "not proven"
     lines = [f"{label}: {level}" + (f" ({verdict['reason']})" if verdict["reason"] else "")]
     for finding in verdict["findings"]:
         lines.append(
@@ -275,10 +285,16 @@ def render_ladder(label: str, verdict: Verdict, curve: Judgement | None) -> list
             + (f"; {finding['note']}" if finding["note"] else "")
         )
     if proven:
-        reached, why = curve or (None, "there is no record of its training yet")
+        reached, why = curve
         state = {True: "ok ", False: "BAD", None: "-- "}[reached]
         lines.append(f"  {state} S4 loss curve" + (f": {why}" if why else ""))
     return lines
+
+
+def worst_judgement(judged: Iterable[Judgement]) -> Judgement:
+    """Return what the curves of several runs come to: the worst of them; not to be judged where there are none."""
+    order = (False, None, True)
+    return min(judged, key=lambda one: order.index(one[0]), default=(None, "there is no record of its training yet"))
 
 
 def judge_curve(model: str, batch_size: int, losses: Sequence[float], others: Sequence[Sequence[float]]) -> Judgement:
@@ -296,7 +312,8 @@ def judge_curve(model: str, batch_size: int, losses: Sequence[float], others: Se
 
 def outside_published(model: str, batch_size: int, losses: Sequence[float]) -> str | None:
     """Say which epoch's loss is outside the published band, "" if none is, or None where nothing is published."""
-    bands = PUBLISHED_LOSSES.get((model, batch_size), {})
+    # A target of the error rate stands last in a label and changes nothing in training.
+    bands = PUBLISHED_LOSSES.get((model.split(f" {TARGET}=")[0], batch_size), {})
     judged = {epoch: band for epoch, band in bands.items() if epoch <= len(losses)}
     for epoch, (low, high) in judged.items():
         if not low <= losses[epoch - 1] <= high:

@@ -15,7 +15,8 @@ def examine() -> Iterator[str]:
     host = describe_host()
     yield f"machine {host['machine']}: {host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB, {host['system']}"
     for gpu in host["gpus"]:
-        yield f"gpu: {gpu['name']}, {gpu['memory_mib']} MiB, driver {gpu['driver']}"
+        memory = "memory not told" if gpu["memory_mib"] is None else f"{gpu['memory_mib']} MiB"
+        yield f"gpu: {gpu['name']}, {memory}, driver {gpu['driver']}"
     if host["no_gpu"]:
         yield f"gpu: {host['no_gpu']}; cells on gpu will be `unavailable`"
     yield f"SAMENET_HOME: {samenet_home()}"

@@ -1,15 +1,21 @@
-"""From records to one row a cell, and what all tables do with rows: rank them, say why there are none."""
+"""From records to one row a cell, and what all tables do with rows: group them, rank them, say why there are none."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from math import isnan
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from frameworks import FLOOR, TOOLS
 from harness.audit import PROVEN, describe_verdict
-from harness.markdown import escape
+from harness.canary import DRIFT, find_drifted
+from harness.ledger import energy_sources, measured_s, run_cost, training_energy_j
+from harness.markdown import MISSING, Notes, escape, number
+from harness.ranking import RANKED_REPEATS
 from harness.records import ABSENT, Record
+from harness.telemetry import STRANGERS_PCT
+from workloads import TARGET
 
 COORDINATES = [
     "machine", "suite", "model", "batch_size", "precision", "measure", "epochs", "warmup", "timed", "seed", "device",
@@ -19,37 +25,81 @@ NO_STEPS = {"warmup": 0, "timed": 0}
 """The steps of a cell that measures epochs."""
 
 
-def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+MEASURED = ["train_s", "gpu_pct", "cpu_pct", "error_rate", "energy_j", "cost", "canary_gflops"]
+"""Columns that hold medians over repeats."""
+VERSIONED = ("spec", "adapter", "environment", "data")
+"""The fingerprints of what may change between two runs of a cell."""
+DISTURBING = ["drifted", "others_pct", "gpu_strangers", "throttle"]
+"""Columns that tell what may have disturbed a run."""
+
+Row = Mapping[Hashable, Any]
+"""A cell as a row of `to_frame`."""
+
+
+def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row a cell: of each cell the records of its newest version, numbers as medians over repeats.
 
-    A cell's version is what may change between two runs of it: spec, adapter, environment and data. A cell that was
-    run somewhen is shown as that, even if a later matrix leaves it out. `runs` holds the steps of each repeat.
+    A cell's version is what VERSIONED names. A cell that was run somewhen is shown as that, even if a later matrix
+    leaves it out. `runs` holds of each repeat what tables need of its record besides, and the parts `also`. Energy of
+    repeats of which not the same could be read has no median.
     """
-    rows = [_row(record.content) for record in records]
+    rows = [_row(record.content) | {"run": _run(record.content, also)} for record in records]
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else COORDINATES)
     if frame.empty:
         return frame
-    frame["run"] = ~frame["status"].isin(ABSENT)
-    frame = frame.sort_values(["run", "finished_at", "key"])
+    frame["ran"] = ~frame["status"].isin(ABSENT)
+    frame = frame.sort_values(["ran", "finished_at", "key"])
     frame = frame.drop_duplicates([*COORDINATES, "repeat"], keep="last")
     newest = frame.groupby(COORDINATES)["version"].transform("last")
     frame = frame[frame["version"] == newest].sort_values("repeat", kind="stable")
-    measured = ["train_s", "gpu_pct", "cpu_pct", "error_rate"]
+    frame["drifted"] = _drifted(frame)
+    frame["disturbing"] = pd.Series(frame[DISTURBING].to_dict("records"), index=frame.index)
     cells = frame.groupby(COORDINATES, sort=False)
     merged = cells.last()
     merged["repeats"] = cells.size()
-    merged["runs"] = cells["steps"].agg(list)
+    merged["runs"] = cells["run"].agg(list)
     merged["status"] = cells["status"].agg(lambda found: next((s for s in found if s != "ok"), "ok"))
     merged["reason"] = cells["reason"].agg(lambda found: next((r for r in found if isinstance(r, str)), ""))
-    merged[measured] = cells[measured].median()
+    merged[MEASURED] = cells[MEASURED].median()
+    merged.loc[cells["energy_of"].nunique() > 1, "energy_j"] = float("nan")
+    merged["disturbances"] = cells["disturbing"].agg(lambda runs: _disturbances(list(runs)))
     weakest = frame.sort_values("level", kind="stable").groupby(COORDINATES, sort=False)[["level", "verdict"]].first()
     merged[["level", "verdict"]] = weakest
     return merged.reset_index()
 
 
+def _drifted(frame: pd.DataFrame) -> list[bool]:
+    """Say of each record whether the machine was off its session's usual speed before it."""
+    found: dict[Hashable, bool] = {}
+    for _, part in frame[frame["session"].notna()].groupby(["session", "cores"]):
+        speeds = [None if pd.isna(speed) else speed for speed in part["canary_gflops"]]
+        found |= zip(part.index, find_drifted(speeds), strict=True)
+    return [found.get(place, False) for place in frame.index]
+
+
+def _disturbances(runs: Sequence[Row]) -> list[str]:
+    """Return what may have disturbed the runs of a cell, in words."""
+    words = []
+    if drifted := sum(run["drifted"] for run in runs):
+        before = _of_runs(drifted, len(runs))
+        words.append(f"the machine was more than {100 * DRIFT:.0f} % off the session's usual speed before {before}")
+    if loaded := [run["others_pct"] for run in runs if run["others_pct"] >= STRANGERS_PCT]:
+        words.append(f"others took up to {max(loaded):.0f} % of its cores in {_of_runs(len(loaded), len(runs))}")
+    if strange := sum(run["gpu_strangers"] > 0 for run in runs):
+        words.append(f"others were on the GPU in {_of_runs(strange, len(runs))}")
+    throttled = sorted({reason for run in runs for reason in run["throttle"]})
+    if throttled:
+        words.append(f"the GPU lowered its clocks ({', '.join(throttled)})")
+    return words
+
+
+def _of_runs(hit: int, runs: int) -> str:
+    return "its run" if runs == 1 else f"{hit} of {runs} runs"
+
+
 def _row(content: dict[str, Any]) -> dict[str, Any]:
-    cell, time, host = content["cell"], content["time"], content["host"]
-    prints = content["fingerprints"]
+    cell, host, seen = content["cell"], content["host"], content["utilisation"]
+    prints, canary = content["fingerprints"], content["canary"]
     return {
         "machine": host["machine"],
         "suite": content["suite"],
@@ -57,15 +107,22 @@ def _row(content: dict[str, Any]) -> dict[str, Any]:
         **{name: cell.get("steps", NO_STEPS)[name] for name in NO_STEPS},
         **{name: cell[name] for name in ("device", "cores", "gpus", "tool", "repeat")},
         "key": content["key"],
-        "version": repr([prints[name] for name in ("spec", "adapter", "environment", "data")]),
+        "version": repr([prints[name] for name in VERSIONED]),
         "finished_at": content["finished_at"],
+        "session": content["session"],
         "status": content["status"],
         "reason": content["reason"],
-        "train_s": _number(time["train_s"]),
-        **{name: _number(content["utilisation"][name]) for name in ("gpu_pct", "cpu_pct")},
+        "train_s": _number(content["time"]["train_s"]),
+        **{name: _number(seen[name]) for name in ("gpu_pct", "cpu_pct")},
         "error_rate": _number(content["error_rate"]),
-        "steps": content["steps"],
-        "losses": tuple(epoch["loss"] for epoch in content["epochs"]),
+        "energy_j": _number(training_energy_j(seen)),
+        "energy_of": energy_sources(seen) or None,
+        "cost": _cost(content),
+        "target_error_rate": _number(cell["workload"]["parameters"].get(TARGET)),
+        "canary_gflops": _number(canary["gflops"]),
+        "others_pct": _largest(canary["others_pct"], seen["before"]["others_pct"], seen["others_pct"]),
+        "gpu_strangers": _largest(seen["before"]["gpu_strangers"], seen["gpu_strangers"]),
+        "throttle": seen["throttle"] or [],
         "level": content["sameness"]["level"] or "",
         "verdict": describe_verdict(content["sameness"]),
         "cpu": host["cpu"],
@@ -75,32 +132,101 @@ def _row(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _run(content: dict[str, Any], also: Sequence[str]) -> dict[str, Any]:
+    return {name: content[name] for name in ("status", "time", "epochs", "checks", "steps", *also)}
+
+
+def _cost(content: dict[str, Any]) -> float:
+    price, total_s = content["cell"]["price_per_hour"], content["time"]["total_s"]
+    return float("nan") if price is None or total_s is None else run_cost(total_s, price)
+
+
+def _largest(*values: float | None) -> float:
+    return max((value for value in values if value is not None), default=float("nan"))
+
+
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def rank_rows(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+def group_rows(rows: Iterable[Row], names: Sequence[str]) -> list[tuple[tuple[Any, ...], list[Row]]]:
+    """Return the rows that agree in the named columns together, with these values and in their order."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return sorted(groups.items(), key=lambda group: group[0])
+
+
+def rank_rows(rows: Iterable[Row], column: str) -> list[Row]:
     """Return rows in the order of a table, `ranked` saying which are compared: the proven ones, the least first.
 
     After them come those that are not proven, those that failed, and the floor.
     """
     known = list(TOOLS)
-    rows = rows.assign(
-        ranked=rows["level"].isin(PROVEN) & (rows["tool"] != FLOOR) & (rows["status"] == "ok"),
-        floor=rows["tool"] == FLOOR,
-        failed=rows["status"] != "ok",
-        place=[known.index(tool) if tool in known else len(known) for tool in rows["tool"]],
-    )
-    return rows.sort_values(["floor", "failed", "ranked", column, "place"], ascending=[True, True, False, True, True])
+
+    def place(row: Row) -> tuple[Any, ...]:
+        tool, missing = row["tool"], isnan(row[column])
+        number = known.index(tool) if tool in known else len(known)
+        return tool == FLOOR, row["status"] != "ok", not row["ranked"], missing, 0.0 if missing else row[column], number
+
+    return sorted(({**row, "ranked": is_ranked(row)} for row in rows), key=place)
 
 
-def describe_absence(rows: pd.DataFrame) -> str:
+def runs_s(row: Row) -> list[float]:
+    """Return the seconds by which a cell is compared, of each of its runs that came out well."""
+    return [seconds for run in row["runs"] if (seconds := measured_s(run)) is not None]
+
+
+def loss_curves(row: Row) -> list[list[float]]:
+    """Return the training losses by epoch of each of a cell's runs that came out well."""
+    return [[epoch["loss"] for epoch in run["epochs"]] for run in row["runs"] if run["status"] == "ok"]
+
+
+def typical_curve(row: Row) -> list[float]:
+    """Return the median over a cell's runs of the training loss of each epoch."""
+    return [median(losses) for losses in zip(*loss_curves(row), strict=True)]
+
+
+def is_ranked(row: Row) -> bool:
+    """Whether a cell is compared with others: it is proven to train the spec's net, and went well."""
+    return row["level"] in PROVEN and row["tool"] != FLOOR and row["status"] == "ok"
+
+
+def describe_repeats(rows: Iterable[Row]) -> list[str]:
+    """Say how many runs the tools of one table had, and which of those that are compared had too few to be ranked."""
+    compared = [row for row in rows if is_ranked(row)]
+    most = max((row["repeats"] for row in compared), default=1)
+    few = sorted(row["tool"] for row in compared if row["repeats"] < RANKED_REPEATS)
+    words = [f"Up to {most} runs a tool."] if most > 1 else []
+    if len(compared) > 1 and len(few) == len(compared):
+        count = "One run" if most == 1 else "So few runs"
+        words.append(f"{count} a tool cannot tell tools apart (that takes {RANKED_REPEATS}): the order is no rank.")
+    elif len(compared) > 1 and few:
+        words.append(f"Too few to be ranked (that takes {RANKED_REPEATS}): {', '.join(few)}.")
+    return [" ".join(words), ""] if words else []
+
+
+def describe_energy(row: Row, factor: float, spec: str, notes: Notes) -> str:
+    """Return a cell's joules times a factor, with a note that says whose energy it is."""
+    shown = number(factor * row["energy_j"], spec)
+    return shown if shown == MISSING else shown + notes.mark(f"of {row['energy_of']}")
+
+
+def describe_unverified(rows: Iterable[Row]) -> list[str]:
+    """Say which data files of these cells are not known to be the published ones."""
+    unverified = sorted({row["unverified"] for row in rows if row["unverified"]})
+    return [f"Not known to be the published bytes: {', '.join(unverified)}.", ""] if unverified else []
+
+
+def describe_absence(rows: Iterable[Row]) -> str:
     """Say why none of the rows was run, the commonest reason first, which stands for all tools that are not named."""
-    reasons = Counter((row["status"], row["reason"]) for row in rows.to_dict("records"))
-    shared = list(reasons.values()).count(max(reasons.values())) > 1
+    tools: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        tools.setdefault((row["status"], row["reason"]), []).append(row["tool"])
+    most = max(len(named) for named in tools.values())
+    shared = sum(len(named) == most for named in tools.values()) > 1
     parts = []
-    for (status, reason), count in reasons.most_common():
-        tools = sorted(rows[(rows["status"] == status) & (rows["reason"] == reason)]["tool"])
-        whom = "" if count == max(reasons.values()) and not shared else f" ({', '.join(tools)})"
+    for (status, reason), named in sorted(tools.items(), key=lambda item: -len(item[1])):
+        whom = "" if len(named) == most and not shared else f" ({', '.join(sorted(named))})"
         parts.append(f"{status}{whom}, {escape(reason)}")
     return "; ".join(parts)

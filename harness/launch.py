@@ -9,60 +9,77 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from types import NoneType
+from typing import IO, Any
 
 from frameworks import TOOLS
 from frameworks.base import Device
-from harness.host import available_cores, visible_gpu
+from harness.ending import FROM_OUTSIDE, Event, judge, kernel_kills, last_lines
+from harness.host import THREAD_VARIABLES, available_cores, on_cores, visible_gpu
 from harness.places import PROJECT
 from harness.plan import Cell
-from harness.telemetry import GpuWatch
+from harness.telemetry import Watch, series, summarize
 from workloads.spec import to_json
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 """The environment variables a worker gets from the runner's; all others are stated in `child_environment`."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals by which people and systems stop the runner."""
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-LOG_LINES = 20
 JOIN_S = 2.0
-"""How long to wait for a thread that reads a pipe which a runaway grandchild may hold open for ever."""
-EVENT_FIELDS: dict[str, set[str]] = {
-    "started": set(),
-    "training": set(),
-    "stage": {"stage", "wall_s", "process_s"},
-    "epoch": {"epoch", "samples", "loss", "wall_s", "process_s"},
-    "step": {"step", "warmup", "loss", "wall_s", "process_s"},
-    "result": {"error_rate", "loss", "process_s", "rss_bytes", "peak_memory_bytes", "python", "packages"},
-    "failure": {"status", "reason"},
+"""How long to wait for a thread at a pipe which a runaway grandchild may hold open for ever, and for a killed child."""
+TEXT, NUMBER, MAYBE = (str,), (int, float), (int, float, NoneType)
+EVENT_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "started": {},
+    "training": {},
+    "stage": {"stage": TEXT, "wall_s": NUMBER, "process_s": NUMBER},
+    "check": {"epoch": NUMBER, "error_rate": NUMBER, "wall_s": NUMBER, "process_s": NUMBER},
+    "epoch": {"epoch": NUMBER, "samples": NUMBER, "loss": NUMBER, "wall_s": NUMBER, "process_s": NUMBER},
+    "step": {"step": NUMBER, "warmup": (bool,), "loss": MAYBE, "wall_s": NUMBER, "process_s": NUMBER},
+    "result": {
+        "error_rate": MAYBE,
+        "loss": MAYBE,
+        "process_s": NUMBER,
+        "peak_memory_bytes": MAYBE,
+        "python": TEXT,
+        "packages": (dict,),
+        "libraries": (dict,),
+    },
+    "failure": {"status": TEXT, "reason": TEXT},
 }
-"""The events of a worker and what each must hold besides `at`."""
+"""The events of a worker and what each must hold besides the moment `at`."""
 
-Event = dict[str, Any]
+WatchMaker = Callable[[int, Sequence[int], Sequence[str]], Watch]
+"""Makes the watch of a process, the cores it may use and its GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a worker ended: status and reason, its events, its last log lines, and seconds from its start to its exit.
+    """How a worker ended: status and reason, its events, its last log lines, and seconds from its start to its end.
 
-    `total_s` is None where no worker was started.
+    `started` is a moment of the monotonic clock, as `at` of events is; `utilisation` is what was seen of the worker
+    from outside. Where no worker was started it is empty, and `total_s` None, as it is for a worker that sent its
+    result and then hung until it was ended. `faulty` says that the fault is the
+    machine's or somebody else's, so that another try may go well.
     """
 
     status: str
     reason: str | None
     events: list[Event]
     log: list[str]
+    started: float
     total_s: float | None
-    gpu_pct: float | None
+    utilisation: dict[str, Any]
+    faulty: bool = False
 
 
-def without_worker(status: str, reason: str) -> Outcome:
+def without_worker(status: str, reason: str, *, faulty: bool = False) -> Outcome:
     """Return the outcome of a cell for which no worker was started."""
-    return Outcome(status=status, reason=reason, events=[], log=[], total_s=None, gpu_pct=None)
+    return Outcome(
+        status=status, reason=reason, events=[], log=[], started=0.0, total_s=None, utilisation={}, faulty=faulty
+    )
 
 
 def passed_on_environment() -> dict[str, str]:
@@ -95,7 +112,14 @@ def child_environment(tool: str, device: Device, cores: int, scratch: Path) -> d
     return environment
 
 
-def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Callable[[Event], None]) -> Outcome:
+def launch_worker(
+    cell: Cell,
+    cores: int,
+    python: str,
+    data: Path,
+    on_event: Callable[[Event], None],
+    make_watch: WatchMaker = Watch,
+) -> Outcome:
     """Run one cell in a process group of its own and return how it ended. Never raises for what the worker does."""
     job = {
         "tool": cell.tool,
@@ -108,39 +132,53 @@ def launch_worker(cell: Cell, cores: int, python: str, data: Path, on_event: Cal
         "data": str(data),
     }
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samenet-", ignore_cleanup_errors=True)))
-        log = stack.enter_context((scratch / "log").open("w+", encoding="utf-8", errors="replace"))
-        watch = stack.enter_context(GpuWatch(visible_gpu())) if cell.device == "gpu" else None
+        try:
+            scratch = Path(stack.enter_context(make_scratch()))
+            log = stack.enter_context((scratch / "log").open("w+b"))
+        except OSError as error:
+            advice = "free some space or name another folder in TMPDIR"
+            problem = f"there is no place for its temporary files: {error.strerror}; {advice}"
+            return without_worker("failed", problem, faulty=True)
         environment = child_environment(cell.tool, cell.device, cores, scratch)
+        killed = kernel_kills()
         started = time.monotonic()
         try:
-            with _signals_held_back():
+            with signals_held_back():
                 process, read_end = start_child("frameworks.worker", python, environment, cores, log)
                 stack.callback(_end_group, process)
         except OSError as error:
-            return without_worker("failed", f"{python} cannot be started: {error.strerror}")
-        heard = _Heard(on_event)
-        ended = _follow(process, json.dumps(job).encode() + b"\n", read_end, started + cell.time_limit_s, heard.line)
-        log.seek(0)
-        log_lines = log.read().splitlines()[-LOG_LINES:]
+            return without_worker("failed", f"{python} cannot be started: {error.strerror}", faulty=True)
+        gpus = [visible_gpu()] if cell.device == "gpu" else []
+        watch = stack.enter_context(make_watch(process.pid, available_cores()[:cores], gpus))
+
+        def pass_on(event: Event) -> None:
+            if bounds_window(event, cell.workload.epochs):
+                watch.mark()
+            on_event(event)
+
+        heard = _Heard(pass_on)
+        ended, by_itself = _follow(
+            process, json.dumps(job).encode() + b"\n", read_end, started + cell.time_limit_s, heard.line
+        )
+        log_lines = last_lines(log)
     events = heard.events
-    status, reason = _judge(process.returncode, events, heard.bad_line, cell.time_limit_s if ended is None else None)
-    told = any(event["event"] == "failure" for event in events)
-    if status != "ok" and not told and log_lines:
-        reason = f"{reason}; last log line: {log_lines[-1]}"
-    window = _measured_window(events)
+    starved = None if killed is None else kernel_kills() != killed
+    limit_s = None if by_itself else cell.time_limit_s
+    status, reason = judge(process.returncode, events, heard.bad_line, limit_s, log_lines, starved=starved)
     return Outcome(
         status=status,
         reason=reason,
         events=events,
         log=log_lines,
-        total_s=(ended or time.monotonic()) - started,
-        gpu_pct=watch.mean_pct(*window) if watch and window else None,
+        started=started,
+        total_s=ended - started if by_itself or status != "ok" else None,
+        utilisation=_utilisation(watch, events, started),
+        faulty=status == "crashed" and -process.returncode in FROM_OUTSIDE,
     )
 
 
 @contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
+def signals_held_back() -> Iterator[None]:
     """Let the signals that stop the runner come after the block, so that none finds a child nobody would end."""
     came: list[int] = []
     before = {number: signal.signal(number, lambda held_back, _: came.append(held_back)) for number in STOPPING}
@@ -153,15 +191,21 @@ def _signals_held_back() -> Iterator[None]:
             signal.raise_signal(held_back)
 
 
+def make_scratch() -> tempfile.TemporaryDirectory[str]:
+    """Make the folder for all that a child writes. Raises OSError if there is no place for it."""
+    return tempfile.TemporaryDirectory(prefix="samenet-", ignore_cleanup_errors=True)
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process that still runs, with its group."""
+    """End a process that still runs, with its group; one that a driver keeps from dying is left behind."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(JOIN_S)
 
 
 def start_child(
-    module: str, python: str, environment: dict[str, str], cores: int, log: TextIO
+    module: str, python: str, environment: dict[str, str], cores: int, log: IO[Any]
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start `python -m module FD` in a process group of its own, on the first `cores` cores.
 
@@ -170,11 +214,12 @@ def start_child(
     """
     read_end, write_end = os.pipe()
     try:
-        with _affinity(cores):
+        with on_cores(cores):
             process = subprocess.Popen(
                 [python, "-m", module, str(write_end)],
                 cwd=PROJECT,
                 env=environment,
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -187,6 +232,26 @@ def start_child(
     finally:
         os.close(write_end)
     return process, read_end
+
+
+def say(process: subprocess.Popen[bytes], line: bytes) -> threading.Thread:
+    """Write a line to a child's standard input, and return the thread that does it.
+
+    A pipe holds 64 KiB, so that a longer line waits for the child to read; one that never does must not hold up the
+    caller.
+    """
+    stdin = process.stdin
+    assert stdin is not None
+
+    def write() -> None:
+        left = line
+        with contextlib.suppress(OSError, ValueError):
+            while left:
+                left = left[stdin.write(left) :]
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    return thread
 
 
 class _Heard:
@@ -203,11 +268,11 @@ class _Heard:
             return
         try:
             event = json.loads(line)
-            fields = EVENT_FIELDS[event["event"]]
-        except (ValueError, TypeError, KeyError):
-            self.bad_line = line
-            return
-        if not {"at", *fields} <= event.keys():
+            fields = {"at": NUMBER, **EVENT_FIELDS[event["event"]]}
+            whole = all(isinstance(event[name], types) for name, types in fields.items())
+        except (ValueError, TypeError, KeyError, RecursionError):
+            whole = False
+        if not whole:
             self.bad_line = line
             return
         self.events.append(event)
@@ -216,10 +281,10 @@ class _Heard:
 
 def _follow(
     process: subprocess.Popen[bytes], job: bytes, read_end: int, deadline: float, on_line: Callable[[str], None]
-) -> float | None:
+) -> tuple[float, bool]:
     """Hand over the job, pass lines on until the worker exits, and end its group.
 
-    Returns the moment of the exit, or None if the time limit came first. Two threads block, one on the pipe and one on
+    Returns the moment of the end, and whether it came before the time limit. Threads block, one on each pipe and one on
     the process, so that nothing here spins.
     """
     inbox: queue.SimpleQueue[str | float] = queue.SimpleQueue()
@@ -236,12 +301,9 @@ def _follow(
     threads = [threading.Thread(target=target, daemon=True) for target in (read, wait)]
     for thread in threads:
         thread.start()
+    threads.append(say(process, job))
     ended: float | None = None
-    assert process.stdin is not None
     try:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(job)
-            process.stdin.flush()
         while ended is None:
             item = inbox.get(timeout=max(deadline - time.monotonic(), 0))
             if isinstance(item, float):
@@ -249,67 +311,53 @@ def _follow(
             else:
                 on_line(item)
     except queue.Empty:
-        pass
+        cut_off = time.monotonic()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
         for thread in threads:
             thread.join(JOIN_S)
+        assert process.stdin is not None
+        process.stdin.close()
     while not inbox.empty():
         item = inbox.get()
         if isinstance(item, str):
             on_line(item)
-    return ended
+    return (cut_off, False) if ended is None else (ended, True)
 
 
-def _judge(exit_code: int, events: list[Event], bad_line: str | None, limit_s: float | None) -> tuple[str, str | None]:
-    """Return status and reason; `limit_s` is the time limit if it ended the worker."""
-    by_name = {event["event"]: event for event in events}
-    if bad_line is not None:
-        return "failed", f"the worker sent {bad_line.strip()[:200]!r} where an event of JSON was expected"
-    if "failure" in by_name:
-        return by_name["failure"]["status"], by_name["failure"]["reason"]
-    if "result" in by_name:
-        return "ok", None
-    if limit_s is not None:
-        stage = by_name.get("stage", {}).get("stage", "start")
-        return (
-            "timeout",
-            f"not done within the time limit of {limit_s:g} s, {_progress(events)} after {stage}",
-        )
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
-        return "crashed", f"ended by {name}{hint}"
-    return "failed", f"ended with exit code {exit_code} and no result"
+def _utilisation(watch: Watch, events: list[Event], started: float) -> dict[str, Any]:
+    """Return what a watch saw before the worker trained, while it did, and while it did so steadily."""
+    windows = measured_windows(events)
+    if windows is None:
+        return {"series": series(watch, started)}
+    training, steady = windows
+    return {
+        "series": series(watch, started),
+        "before": summarize(watch, started, training[0]),
+        "training": summarize(watch, *training),
+        "steady": summarize(watch, *steady),
+    }
 
 
-def _progress(events: list[Event]) -> str:
-    """Return how many epochs or steps a worker has done."""
-    done = Counter(event["event"] for event in events)
-    return f"{done['step']} steps" if done["step"] else f"{done['epoch']} epochs"
+Window = tuple[float, float]
 
 
-def _measured_window(events: list[Event]) -> tuple[float, float] | None:
-    """Return the moments between which all epochs lie, or all timed steps; None where there is neither."""
+def measured_windows(events: list[Event]) -> tuple[Window, Window] | None:
+    """Return the moments between which training lies, and those of its steady part; None where there is neither.
+
+    Training is all epochs or the timed steps; steady is what comes after the first epoch, if there is more than one.
+    """
     steps = [event for event in events if event["event"] == "step" and not event["warmup"]]
     if steps:
-        return steps[0]["at"] - steps[0]["wall_s"], steps[-1]["at"]
-    epochs = [event["at"] for event in events if event["event"] in ("training", "epoch")]
-    return (epochs[0], epochs[-1]) if epochs else None
+        window = steps[0]["at"] - steps[0]["wall_s"], steps[-1]["at"]
+        return window, window
+    moments = [event["at"] for event in events if event["event"] in ("training", "epoch")]
+    if len(moments) < 2:
+        return None
+    return (moments[0], moments[-1]), (moments[1] if len(moments) > 2 else moments[0], moments[-1])
 
 
-@contextlib.contextmanager
-def _affinity(cores: int) -> Iterator[None]:
-    """Give this thread the first `cores` cores, so that a process it starts is born with them; then take it back."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = available_cores()
-    os.sched_setaffinity(0, before[:cores])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+def bounds_window(event: Event, epochs: int) -> bool:
+    """Whether one of the measured windows may begin or end at an event: any step of the warm-up may be its last."""
+    return event["event"] == "training" or event.get("epoch") in (0, epochs - 1) or event.get("warmup") is True

@@ -1,5 +1,7 @@
 """How tables come to look: numbers, devices, notes and cells as Markdown."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import pandas as pd
 
 MISSING = "–"
@@ -27,6 +29,12 @@ def to_markdown(table: pd.DataFrame) -> str:
     """Return a table, its first column flush left and all others flush right."""
     columns = ["left"] + ["right"] * (len(table.columns) - 1)
     return str(table.to_markdown(index=False, colalign=columns, disable_numparse=True))
+
+
+def without_empty(lines: Sequence[Mapping[str, str]], columns: Iterable[str]) -> pd.DataFrame:
+    """Return lines as a table without those of the columns in which nothing stands."""
+    empty = [column for column in columns if all(line[column] == MISSING for line in lines)]
+    return pd.DataFrame(lines).drop(columns=empty)
 
 
 def device_name(device: str, cores: int) -> str:

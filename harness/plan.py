@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from frameworks import TOOLS
@@ -22,6 +23,7 @@ KEYS = (
     "tools", "devices", "models", "batch_sizes", "precisions", "measure", "steps", "repeats", "seed", "time_limit_s",
     "environments", "exclude", "include",
 )  # fmt: skip
+PLACE_KEYS = ("device", "cores", "steps", "price_per_hour")
 AXES = ("tool", "device", "cores", "model", "batch_size", "precision", "measure")
 
 NotRun = Literal["skipped", "unsupported", "unavailable"]
@@ -46,7 +48,8 @@ LEAST = {"warmup": 0, "timed": 1, "at_most_s": 1}
 class Cell:
     """One measurement of the matrix. `cores` is None for all cores that the runner may use.
 
-    `steps` is for a measurement of steps, and None for one of epochs.
+    `steps` is for a measurement of steps, and None for one of epochs. `price_per_hour` is of the machine, in the money
+    of whoever wrote the matrix.
     """
 
     tool: str
@@ -60,6 +63,7 @@ class Cell:
     seed: int
     time_limit_s: float
     environment: str
+    price_per_hour: float | None = None
     not_run: tuple[NotRun, str] | None = None
 
     def axes(self) -> dict[str, Any]:
@@ -97,15 +101,16 @@ class _Common:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """A device of the matrix, its cores, and the numbers of steps that are others on it."""
+    """A device of the matrix, its cores, its price, and the numbers of steps that are others on it."""
 
     device: Device
     cores: int | None
+    price_per_hour: float | None
     steps: Mapping[str, int]
 
 
 def load_matrix(path: Path) -> list[Cell]:
-    """Return the cells a matrix file spans, in the order of running: whole rounds, so that drift hits all tools alike.
+    """Return the cells a matrix file spans, round by round.
 
     Raises UserError for anything it does not know.
     """
@@ -157,9 +162,26 @@ def _span(content: dict[str, Any]) -> list[Cell]:
 
 
 def repeat_cells(cells: list[Cell], repeats: Any, where: str) -> list[Cell]:
-    """Return so many rounds of all cells, so that drift hits all tools alike."""
+    """Return so many rounds of all cells."""
     rounds = range(_whole(repeats, where, least=1, most=1000))
     return [replace(cell, repeat=number) for number in rounds for cell in cells if cell.repeat == 0]
+
+
+def shuffle_cells(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells in the order of running: round by round, so that drift hits all tools alike.
+
+    Within a round what is compared stands together: the tools of one model on one device, in an order drawn from seed
+    and round, so that none always comes first.
+    """
+    groups: dict[tuple[int, Cell], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.repeat):
+        place = replace(cell, tool="", environment="", not_run=None)
+        groups.setdefault((cell.repeat, place), []).append(cell)
+    shuffled = []
+    for number, ((repeat, place), group) in enumerate(groups.items()):
+        stream = np.random.RandomState([place.seed, repeat, number])
+        shuffled += [group[i] for i in stream.permutation(len(group))]
+    return shuffled
 
 
 def _cell(common: _Common, tool: str, place: _Place, workload: Workload, precision: str, measure: Measure) -> Cell:
@@ -176,6 +198,7 @@ def _cell(common: _Common, tool: str, place: _Place, workload: Workload, precisi
         seed=common.seed,
         time_limit_s=common.time_limit_s,
         environment=common.environments.get(tool, "managed"),
+        price_per_hour=place.price_per_hour,
         not_run=("unsupported", reason) if reason else None,
     )
 
@@ -190,6 +213,8 @@ def _mismatch(cell: Cell) -> str | None:
         )
     if cell.measure == "epochs" and workload.data.noise:
         return f"the data of {workload.name} is noise; accepted: `measure: steps`. Correct the matrix."
+    if cell.measure != "epochs" and workload.target_error_rate is not None:
+        return "target_error_rate is given and steps are measured; accepted: it with epochs. Remove it."
     if cell.measure != "epochs" and workload.batch_size > samples:
         return (
             f"a step takes {workload.batch_size} images and there are {samples}; accepted: a batch size up to "
@@ -268,12 +293,12 @@ def _environments(value: Any) -> dict[str, str]:
 
 
 def _device(value: Any, where: str, measures: tuple[Measure, ...]) -> _Place:
-    """Read `cpu`, `gpu`, or `{device: cpu, cores: 1, steps: {timed: 3}}`."""
+    """Read `cpu`, `gpu`, or `{device: cpu, cores: 1, steps: {timed: 3}, price_per_hour: 0.4}`."""
     entry = {"device": value} if isinstance(value, str) else value
     if not isinstance(entry, dict):
         raise unknown("device", value, DEVICES, where=where)
     for key in entry:
-        _known("key", key, ("device", "cores", "steps"), where)
+        _known("key", key, PLACE_KEYS, where)
     device: Any = _known("device", entry.get("device"), DEVICES, where)
     cores = entry.get("cores")
     if "steps" in entry and measures == ("epochs",):
@@ -281,8 +306,15 @@ def _device(value: Any, where: str, measures: tuple[Measure, ...]) -> _Place:
     return _Place(
         device=device,
         cores=None if cores is None else _whole(cores, f"{where}.cores", least=1),
+        price_per_hour=_price(entry.get("price_per_hour"), f"{where}.price_per_hour"),
         steps=_step_numbers(_mapping(entry.get("steps", {}), f"{where}.steps", LEAST), f"{where}.steps"),
     )
+
+
+def _price(value: Any, where: str) -> float | None:
+    if value is None or (type(value) in (int, float) and 0 < value < 10**6):
+        return None if value is None else float(value)
+    raise UserError(f"{where} is {value!r}; accepted: the price of an hour, for example 2.5. Correct it.")
 
 
 def _models(value: Any, where: str) -> Iterator[Workload]:
@@ -298,6 +330,8 @@ def _models(value: Any, where: str) -> Iterator[Workload]:
 
 def _exclude(cells: list[Cell], rules: list[Any]) -> list[Cell]:
     """Mark the cells that a rule names as skipped, with its `because`."""
+    axes = [cell.axes() for cell in cells]
+    known = {key for one in axes for key in one}
     for number, rule in enumerate(rules):
         where = f"exclude[{number}]"
         if not isinstance(rule, dict) or not isinstance(rule.get("because"), str) or not rule["because"].strip():
@@ -306,10 +340,9 @@ def _exclude(cells: list[Cell], rules: list[Any]) -> list[Cell]:
                 "reason`. Correct the matrix."
             )
         wanted = {key: _as_list(value, f"{where}.{key}") for key, value in rule.items() if key != "because"}
-        known = {key for cell in cells for key in cell.axes()}
         for key in wanted:
             _known("key", key, known | {"because"}, where)
-        matched = [all(cell.axes().get(key) in values for key, values in wanted.items()) for cell in cells]
+        matched = [all(one.get(key) in values for key, values in wanted.items()) for one in axes]
         if not any(matched):
             raise UserError(f"{where} {rule!r} matches no cell; accepted: values of this matrix. Correct or remove it.")
         cells = [
@@ -332,7 +365,7 @@ def _include(common: _Common, rules: list[Any]) -> list[Cell]:
         if "measure" in rest:
             chosen: Any = _known("measure", rest.pop("measure"), ("epochs", *STEP_KINDS), where)
             measures = (chosen,)
-        place = _device({key: rest.pop(key) for key in ("device", "cores", "steps") if key in rest}, where, measures)
+        place = _device({key: rest.pop(key) for key in PLACE_KEYS if key in rest}, where, measures)
         precision = _known("precision", rest.pop("precision", PRECISIONS[0]), PRECISIONS, where)
         size = _whole(rest.pop("batch_size"), f"{where}.batch_size", least=1) if "batch_size" in rest else None
         for workload in _models(rest, where):
@@ -347,16 +380,17 @@ def select(cells: Iterable[Cell], only: Iterable[str]) -> list[Cell]:
     for rule in only:
         axis, _, text = rule.partition("=")
         values = text.split(",")
-        axes = {name: None for cell in kept for name in cell.axes()}
-        if axis not in axes or not text:
+        axes = [cell.axes() for cell in kept]
+        known = {name: None for one in axes for name in one}
+        if axis not in known or not text:
             raise UserError(
-                f"--only {rule!r}; accepted: axis=value,value with an axis of {', '.join(axes)}. Correct the option."
+                f"--only {rule!r}; accepted: axis=value,value with an axis of {', '.join(known)}. Correct the option."
             )
-        accepted = {str(cell.axes()[axis]) for cell in kept if axis in cell.axes()}
+        accepted = {str(one[axis]) for one in axes if axis in one}
         for value in values:
             if value not in accepted:
                 raise unknown(axis, value, accepted, where=f"--only {rule}")
-        kept = [cell for cell in kept if str(cell.axes().get(axis)) in values]
+        kept = [cell for cell, one in zip(kept, axes, strict=True) if str(one.get(axis)) in values]
     return kept
 
 

@@ -1,16 +1,20 @@
 """What is kept: one JSON file a run of a cell, written whole or not at all and never edited.
 
 Schema history: 1, the first; 2 adds `sameness`, the verdict of the same-net proof; 3 adds `steps`, what each step of a
-step measurement took.
+step measurement took; 4 has in `utilisation` what was seen of the process group from outside, over training and its
+steady part, more parts in the ledger `time`, `checks` of the error rate after each epoch, and the `canary`.
 """
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +26,50 @@ from workloads.datasets import file_sha256
 from workloads.errors import UserError
 from workloads.spec import fingerprint
 
-SCHEMA = 3
-SUITE = "1"
-"""Version of what is measured and how: only records of one suite share a table."""
+SCHEMA = 4
+SUITE = "2"
+"""Version of what is measured and how: only records of one suite share a table.
+
+1, the first; 2 has CPU % from outside, of the process group, where 1 had the worker's own CPU time.
+"""
+LEDGER = (
+    "start_s", "import_s", "device_s", "data_s", "weights_s", "build_s", "train_s", "checks_s", "evaluate_s", "end_s",
+    "other_s",
+)  # fmt: skip
+"""The parts of `time` that add up to `total_s`."""
 PARTS = (
-    "key", "schema", "suite", "finished_at", "cell", "status", "reason", "time", "epochs", "steps", "error_rate",
-    "test_loss", "utilisation", "sameness", "host", "versions", "fingerprints",
+    "key", "schema", "suite", "session", "finished_at", "cell", "status", "reason", "canary", "time", "epochs",
+    "checks", "steps", "error_rate", "test_loss", "utilisation", "sameness", "host", "versions", "fingerprints",
 )  # fmt: skip
 NAMES_WITHIN = {
     "cell": (
-        "tool",
-        "device",
-        "cores",
-        "gpus",
-        "model",
-        "batch_size",
-        "precision",
-        "measure",
-        "epochs",
-        "seed",
-        "repeat",
+        "tool", "device", "cores", "gpus", "model", "batch_size", "precision", "measure", "epochs", "seed", "repeat",
+        "time_limit_s", "price_per_hour", "workload",
     ),
-    "time": ("train_s", "total_s"),
-    "utilisation": ("gpu_pct", "cpu_pct"),
+    "cell.workload": ("parameters",),
+    "canary": ("gflops", "others_pct", "reason"),
+    "time": (*LEDGER, "first_step_s", "steady_epoch_s", "total_s"),
+    "utilisation": (
+        "gpu_pct", "cpu_pct", "others_pct", "gpu_strangers", "energy_j", "package_energy_j", "throttle", "before",
+    ),
+    "utilisation.before": ("others_pct", "gpu_strangers"),
     "sameness": ("level", "reason", "findings"),
+    "versions": ("python", "packages"),
     "host": ("machine", "cpu", "memory_gib", "gpus"),
     "fingerprints": ("spec", "adapter", "environment", "data", "data_unverified"),
+}  # fmt: skip
+"""What is needed of those parts, and of parts within them."""
+LISTED = {
+    "epochs": ("wall_s", "samples", "loss"),
+    "checks": ("epoch", "error_rate"),
+    "steps": ("wall_s", "process_s", "warmup", "loss"),
+    "sameness.findings": ("level", "what", "worst", "where", "precision", "holds", "fault", "note"),
 }
-"""What the tables need of those parts."""
+"""What is needed of each entry of the parts that are lists."""
 FINAL = ("ok", "diverged", "timeout", "out-of-memory")
 """Statuses that are a result: the cell is done. Any other is tried again at the next start."""
+PARTIAL = ".partial-"
+"""How the name of a file begins that is being written."""
 ABSENT = ("skipped", "unsupported", "unavailable")
 """Statuses that are no failure: the cell is not to be had here, or not wanted."""
 
@@ -73,6 +91,16 @@ class Record:
         return str(self.content["status"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A cell with its key, the cores it gets and the record it already has, if that is a result."""
+
+    cell: Cell
+    key: str
+    cores: int
+    done: Record | None
+
+
 COMMON = ("frameworks/base.py", "workloads/initial.py", "workloads/shapes.py")
 
 
@@ -86,11 +114,11 @@ def adapter_fingerprint(tool: str) -> str:
     return fingerprint([file_sha256(path) for path in (adapter, *shared, *common)])
 
 
-def environment_fingerprint(cell: Cell) -> str:
+def environment_fingerprint(tool: str, device: str, environment: str) -> str:
     """SHA-256 of what a cell's environment is made from, or of the interpreter that was named for it."""
-    requirements = requirements_of(cell.tool, cell.device) if cell.environment == "managed" else None
-    made_from = file_sha256(requirements) if requirements else cell.environment
-    return fingerprint([made_from, python_of(cell.tool)])
+    requirements = requirements_of(tool, device) if environment == "managed" else None
+    made_from = file_sha256(requirements) if requirements else environment
+    return fingerprint([made_from, python_of(tool)])
 
 
 def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:
@@ -107,28 +135,38 @@ def describe_cell(cell: Cell, cores: int) -> dict[str, Any]:
         "epochs": 0 if cell.steps else cell.workload.epochs,
         "repeat": cell.repeat,
         "seed": cell.seed,
+        "workload": {"name": cell.workload.name, "parameters": dict(cell.workload.parameters)},
         **({"steps": asdict(cell.steps)} if cell.steps else {}),
     }
 
 
-def cell_key(cell: Cell, cores: int, machine: str) -> str:
-    """SHA-256 of what a cell is: machine, workload, adapter, environment, and why it is not run if it is not.
+KeyMaker = Callable[[Cell, int], str]
+"""From a cell and the cores it is given to its key."""
 
+
+def key_maker(machine: str) -> KeyMaker:
+    """Return what makes the keys of one plan, which reads the source of each adapter and environment once.
+
+    A key is the SHA-256 of what a cell is: machine, workload, adapter, environment, and why it is not run if it is not.
     A record with this key is the cell's record. What is found out only by running is not in it: the data's bytes and
     what an interpreter that was named holds.
     """
-    return fingerprint(
-        [
-            SCHEMA,
-            SUITE,
-            machine,
-            describe_cell(cell, cores),
-            fingerprint(cell.workload),
-            adapter_fingerprint(cell.tool),
-            environment_fingerprint(cell),
-            list(cell.not_run or ()),
-        ]
-    )
+    workload, adapter, environment = cache(fingerprint), cache(adapter_fingerprint), cache(environment_fingerprint)
+
+    def make_key(cell: Cell, cores: int) -> str:
+        return fingerprint(
+            [
+                SUITE,
+                machine,
+                describe_cell(cell, cores),
+                workload(cell.workload),
+                adapter(cell.tool),
+                environment(cell.tool, cell.device, cell.environment),
+                list(cell.not_run or ()),
+            ]
+        )
+
+    return make_key
 
 
 def timed_s(steps: Iterable[dict[str, Any]]) -> list[float]:
@@ -136,34 +174,25 @@ def timed_s(steps: Iterable[dict[str, Any]]) -> list[float]:
     return [step["wall_s"] for step in steps if not step["warmup"]]
 
 
-def read_records(folder: Path) -> list[Record]:
-    """Read every record below a folder, in the order of their paths; a folder that is not there yet holds none.
+def read_records(folder: Path) -> Iterator[Record]:
+    """Read the records below a folder one by one, in the order of their paths; one that is not there yet holds none.
 
-    Raises UserError for a record that is unreadable and for a path that is no folder.
+    Raises UserError for a path that is no folder, and where a record is unreadable once it is its turn.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"results {folder} is a file; accepted: a folder. Name another with --results.")
-    return [_read(path) for path in sorted(folder.glob("**/*.json"))]
+    _refuse_file(folder)
+    return (read_record(path) for path in sorted(folder.glob("**/*.json")))
 
 
-def _read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
+    """Read one record. Raises UserError for one that is unreadable."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         problem = None
     except (OSError, ValueError) as error:
         content, problem = None, str(error)
     if isinstance(content, dict):
-        if content.get("schema") == 1:
-            content |= {"schema": 2, "sameness": {"level": None, "reason": "measured before proofs", "findings": []}}
-        if content.get("schema") == 2:
-            content |= {"schema": 3, "steps": []}
-        missing = [part for part in PARTS if part not in content]
-        missing += [
-            f"{part}.{name}"
-            for part, names in NAMES_WITHIN.items()
-            for name in names
-            if part in content and not (isinstance(content[part], dict) and name in content[part])
-        ]
+        content = _upgrade(content)
+        missing = [part for part in PARTS if part not in content] or _missing_within(content)
         problem = f"it lacks {', '.join(missing)}" if missing else None
         if content.get("schema") != SCHEMA:
             problem = f"its schema is {content.get('schema')!r}; accepted: {SCHEMA}"
@@ -175,6 +204,63 @@ def _read(path: Path) -> Record:
             "run again) or restore it, and start again."
         )
     return Record(content=content)
+
+
+def _missing_within(content: dict[str, Any]) -> list[str]:
+    """Return what a record lacks of the names within its parts."""
+    missing = []
+    for path, names in NAMES_WITHIN.items():
+        part = _part(content, path)
+        missing += [f"{path}.{name}" for name in names if not (isinstance(part, dict) and name in part)]
+    for path, names in LISTED.items():
+        entries = _part(content, path)
+        if not isinstance(entries, list):
+            missing.append(f"a list of {path}")
+            continue
+        lacking = {name for one in entries for name in names if not (isinstance(one, dict) and name in one)}
+        missing += [f"{path}.{name}" for name in sorted(lacking)]
+    return missing
+
+
+def _part(content: Any, path: str) -> Any:
+    for name in path.split("."):
+        content = content.get(name) if isinstance(content, dict) else None
+    return content
+
+
+OLD = "measured before it was looked at"
+FOURTH: dict[str, Any] = {
+    "session": None,
+    "canary": {"gflops": None, "others_pct": None, "reason": OLD},
+    "checks": [],
+    "time": dict.fromkeys(("start_s", "weights_s", "checks_s", "end_s")),
+    "utilisation": {
+        "others_pct": None,
+        "gpu_strangers": None,
+        "energy_j": None,
+        "package_energy_j": None,
+        "throttle": None,
+        "before": {"others_pct": None, "gpu_strangers": None},
+    },
+    "cell": {"price_per_hour": None, "workload": {"parameters": {}}},
+}
+"""What records lacked before schema 4."""
+
+
+def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of an older schema as one of this schema, with what it lacks empty."""
+    if content.get("schema") == 1:
+        content |= {"schema": 2, "sameness": {"level": None, "reason": "measured before proofs", "findings": []}}
+    if content.get("schema") == 2:
+        content |= {"schema": 3, "steps": []}
+    if content.get("schema") == 3:
+        content["schema"] = 4
+        for part, empty in FOURTH.items():
+            if part not in content:
+                content[part] = empty
+            elif isinstance(empty, dict) and isinstance(content[part], dict):
+                content[part] = {**empty, **content[part]}
+    return content
 
 
 def write_record(folder: Path, content: dict[str, Any]) -> Path:
@@ -190,6 +276,39 @@ def write_record(folder: Path, content: dict[str, Any]) -> Path:
     return path
 
 
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"results {folder} is a file; accepted: a folder. Name another.")
+
+
+@contextlib.contextmanager
+def hold_results(folder: Path) -> Iterator[None]:
+    """Keep other runners away from a results folder, until the block or this process ends, however it ends.
+
+    What a runner that was killed left half written is removed. Raises UserError if another runner is at it, or if the
+    folder takes no file.
+    """
+    _refuse_file(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for partial in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"*/{PARTIAL}*")]:
+                partial.unlink()
+        except BlockingIOError as error:
+            raise UserError(
+                f"another runner is at work on results {folder}; accepted: one at a time, because two would disturb "
+                "each other's measurements. Wait until it has finished."
+            ) from error
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        yield
+
+
 def check_writable(folder: Path) -> None:
     """Make sure that records can be written before anything is measured. Raises UserError if they cannot."""
     probe = folder / ".writable"
@@ -201,7 +320,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or as it was: temporary file, fsync, rename."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -211,16 +330,22 @@ def write_whole(path: Path, text: str) -> None:
             temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        advice = "Free some space" if error.errno == errno.ENOSPC else "Make the folder writable, or name another"
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}). {advice} and start again: finished cells are kept."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    advice = "Free some space" if error.errno == errno.ENOSPC else "Make the folder writable, or name another"
+    return UserError(f"{path} cannot be written ({error.strerror}). {advice} and start again: finished cells are kept.")
 
 
 def newest_by_key(records: Iterable[Record]) -> dict[str, Record]:
     """Return the newest record of each key."""
-    ordered = sorted(records, key=lambda record: str(record.content["finished_at"]))
-    return {record.key: record for record in ordered}
+    newest: dict[str, Record] = {}
+    for record in records:
+        known = newest.setdefault(record.key, record)
+        if str(known.content["finished_at"]) <= str(record.content["finished_at"]):
+            newest[record.key] = record
+    return newest

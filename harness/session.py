@@ -1,39 +1,28 @@
 """Runs the planned cells one after another: what is done is left alone, each outcome becomes a record at once."""
 
-import json
-import math
-import statistics
+import contextlib
+import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from frameworks import FLOOR
-from harness.audit import Judgement, Verdict, audit_cells, judge_curve, no_verdict
+from harness.audit import Judgement, Verdict, audit_cells, installed_packages, judge_curve, no_verdict
+from harness.canary import Canary, find_drifted, release_canary
 from harness.data import prepare
+from harness.ending import Event
 from harness.environments import EnvironmentFailedError, ensure_environment, python_of, requirements_of
 from harness.host import available_cores
-from harness.launch import Event, Outcome, launch_worker, without_worker
-from harness.places import PROJECT, samenet_home
+from harness.launch import Outcome, launch_worker, without_worker
 from harness.plan import Cell
-from harness.records import (
-    FINAL,
-    PARTS,
-    SCHEMA,
-    SUITE,
-    Record,
-    adapter_fingerprint,
-    cell_key,
-    check_writable,
-    describe_cell,
-    environment_fingerprint,
-    newest_by_key,
-    write_record,
-)
+from harness.recording import Circumstances, make_record
+from harness.records import FINAL, KeyMaker, Planned, Record, check_writable, key_maker, newest_by_key, write_record
 from workloads.errors import UserError
-from workloads.spec import DataSet, fingerprint
+from workloads.spec import DataSet
+
+NO_CANARY = Canary(gflops=None, others_pct=None, reason="it was not run")
 
 
 class View(Protocol):
@@ -52,38 +41,47 @@ class View(Protocol):
         """A cell has its record."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A cell with its key, the cores it gets and the record it already has, if that is a result."""
-
-    cell: Cell
-    key: str
-    cores: int
-    done: Record | None
-
-
 def plan_session(
     cells: Iterable[Cell], host: dict[str, Any], records: Iterable[Record], *, fresh: bool
 ) -> list[Planned]:
     """Find which cells are done. `fresh` takes none for done.
 
-    Raises UserError if two cells come out as the same on this machine, such as `cpu` and all of its cores.
+    Of the records only those of these cells are kept. Raises UserError if two cells come out as the same on this
+    machine, such as `cpu` and all of its cores.
     """
-    known = newest_by_key(records)
-    everything = len(available_cores())
+    everything, make_key = len(available_cores()), key_maker(host["machine"])
     planned: dict[str, Planned] = {}
     for cell in cells:
         cores = cell.cores or everything
-        key = cell_key(cell, cores, host["machine"])
+        key = make_key(cell, cores)
         if key in planned:
             raise UserError(
                 f"{cell.label} and {planned[key].cell.label} are the same on this machine, which has {everything} "
                 "cores; accepted: each cell once. Remove one of them from the matrix."
             )
-        record = known.get(key)
-        done = record if record and not fresh and _is_done(cell, record) else None
-        planned[key] = Planned(cell=cell, key=key, cores=cores, done=done)
-    return list(planned.values())
+        planned[key] = Planned(cell=cell, key=key, cores=cores, done=None)
+    known = newest_by_key(record for record in records if record.key in planned or record.status == "skipped")
+    return list(planned.values()) if fresh else _find_done(planned.values(), known, make_key)
+
+
+def _find_done(planned: Iterable[Planned], known: Mapping[str, Record], make_key: KeyMaker) -> list[Planned]:
+    """Return the cells with their records; those that a larger memory would take are skipped, as their records are."""
+    found = []
+    limits: Limits = {}
+    for cell in planned:
+        item = _with_record(cell, known)
+        if item.done is None:
+            item = _with_record(_within(item, limits, make_key), known)
+        elif item.done.status == "out-of-memory":
+            limits[_sizeless(item.cell)] = item.cell.workload.batch_size
+        found.append(item)
+    return found
+
+
+def _with_record(item: Planned, known: Mapping[str, Record]) -> Planned:
+    """Return a cell with its record, if that is a result."""
+    record = known.get(item.key)
+    return replace(item, done=record) if record and _is_done(item.cell, record) else item
 
 
 def _is_done(cell: Cell, record: Record) -> bool:
@@ -104,33 +102,36 @@ def judge_curves(planned: Sequence[Planned]) -> dict[Cell, Judgement]:
 
     A cell that measures steps has none.
     """
-    curves = {
-        item.cell: [epoch["loss"] for epoch in item.done.content["epochs"]]
-        for item in planned
-        if item.done and item.done.status == "ok" and item.cell.measure == "epochs" and item.cell.tool != FLOOR
-    }
+    groups: dict[Cell, dict[Cell, list[float]]] = {}
+    for item in planned:
+        if item.done and item.done.status == "ok" and item.cell.measure == "epochs" and item.cell.tool != FLOOR:
+            group = groups.setdefault(replace(item.cell, tool="", environment=""), {})
+            group[item.cell] = [epoch["loss"] for epoch in item.done.content["epochs"]]
     steps = {item.cell: (None, "a measurement by step has none") for item in planned if item.cell.steps}
     return steps | {
         cell: judge_curve(
             cell.workload.label,
             cell.workload.batch_size,
             losses,
-            [
-                curve
-                for other, curve in curves.items()
-                if other != cell and replace(other, tool=cell.tool, environment=cell.environment) == cell
-            ],
+            [curve for other, curve in group.items() if other != cell],
         )
-        for cell, losses in curves.items()
+        for group in groups.values()
+        for cell, losses in group.items()
     }
 
 
-def run_session(planned: list[Planned], host: dict[str, Any], results: Path, view: View) -> Iterator[dict[str, Any]]:
+Environment = tuple[Path | None, str, str]
+"""The requirements file, the Python version, and `managed`, `current` or the path of an interpreter."""
+
+
+def run_session(
+    planned: Sequence[Planned], host: dict[str, Any], results: Path, view: View, session: str
+) -> Iterator[dict[str, Any]]:
     """Run what is not done and yield the content of every cell's record, in the order of the plan.
 
     Data is prepared first, so that broken files stop the session before anything runs; then environments; then
-    proofs of what is to run and has none. Raises UserError for data that cannot be had and for a results folder that
-    takes no file.
+    proofs of what is to run and has none. `session` tells records made together from others. Raises UserError for data
+    that cannot be had and for a results folder that takes no file.
     """
     todo = [item for item in planned if item.done is None]
     runnable = [item for item in todo if item.cell.not_run is None]
@@ -143,35 +144,119 @@ def run_session(planned: list[Planned], host: dict[str, Any], results: Path, vie
         check_writable(results)
     interpreters = prepare_environments([item.cell for item in runnable], view.line)
     verdicts = prove_cells([item.cell for item in runnable], interpreters, host, view.line)
+    measuring = _Session(session, host, results, view, data, interpreters, verdicts)
+    limits: Limits = {}
+    make_key = key_maker(host["machine"])
     for item in planned:
         if item.done is not None:
             yield item.done.content
             continue
-        view.begin(item.cell)
-        if item.cell.not_run:
-            status, reason = item.cell.not_run
-            content = make_record(item, host, without_worker(status, reason), no_verdict("it was not run"), {})
-        else:
-            folder, facts = data[item.cell.workload.data]
-            interpreter = interpreters[environment_of(item.cell)]
-            if isinstance(interpreter, EnvironmentFailedError):
-                outcome = without_worker("failed", f"its environment could not be made: {interpreter}")
-            else:
-                outcome = launch_worker(item.cell, item.cores, interpreter, folder, _forward(view, item.cell))
-            content = make_record(item, host, outcome, verdicts[item.cell], facts)
-        write_record(results, content)
-        view.end(item.cell, content)
+        content = measuring.run(_within(item, limits, make_key))
+        if content["status"] == "out-of-memory":
+            limits[_sizeless(item.cell)] = item.cell.workload.batch_size
         yield content
 
 
-def _forward(view: View, cell: Cell) -> Callable[[Event], None]:
-    return lambda event: view.event(cell, event)
+@dataclass(frozen=True)
+class _Session:
+    """What all cells of a session share."""
+
+    session: str
+    host: dict[str, Any]
+    results: Path
+    view: View
+    data: Mapping[DataSet, tuple[Path, dict[str, Any]]]
+    interpreters: Mapping[Environment, str | EnvironmentFailedError]
+    verdicts: Mapping[Cell, Verdict]
+
+    def run(self, item: Planned) -> dict[str, Any]:
+        """Run one cell and return its record, which is written."""
+        self.view.begin(item.cell)
+        facts: dict[str, Any] = {}
+        canary, verdict = NO_CANARY, no_verdict("it was not run")
+        interpreter = None if item.cell.not_run else self.interpreters[environment_of(item.cell)]
+        if item.cell.not_run:
+            outcome = without_worker(*item.cell.not_run)
+        elif isinstance(interpreter, EnvironmentFailedError):
+            outcome = without_worker("failed", f"its environment could not be made: {interpreter}")
+        else:
+            assert interpreter is not None
+            folder, facts = self.data[item.cell.workload.data]
+            verdict = self.verdicts[item.cell]
+            canary = release_canary(item.cores)
+            outcome = self._launch(item, interpreter, folder)
+        around = Circumstances(
+            session=self.session,
+            host=self.host,
+            verdict=verdict,
+            canary=canary,
+            data=facts,
+            packages=_packages(outcome, interpreter),
+        )
+        content = make_record(item, outcome, around)
+        write_record(self.results, content)
+        self.view.end(item.cell, content)
+        return content
+
+    def _launch(self, item: Planned, interpreter: str, data: Path) -> Outcome:
+        """Run a cell's worker, and once more where the fault is not the tool's."""
+        outcome = launch_worker(item.cell, item.cores, interpreter, data, self._forward(item.cell))
+        if not outcome.faulty:
+            return outcome
+        self.view.line(f"{item.cell.label}: {outcome.reason}; it is tried once more")
+        return launch_worker(item.cell, item.cores, interpreter, data, self._forward(item.cell))
+
+    def _forward(self, cell: Cell) -> Callable[[Event], None]:
+        return lambda event: self.view.event(cell, event)
 
 
-EPOCH_PARTS = ("wall_s", "process_s", "samples", "loss", "validation")
-STEP_PARTS = ("wall_s", "process_s", "warmup", "loss")
-Environment = tuple[Path | None, str, str]
-"""The requirements file, the Python version, and `managed`, `current` or the path of an interpreter."""
+def _packages(outcome: Outcome, interpreter: str | EnvironmentFailedError | None) -> dict[str, str] | None:
+    """Return what the interpreter of a worker has installed that did not come to tell it; None if none can tell."""
+    if outcome.status == "ok" or not isinstance(interpreter, str):
+        return None
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        return installed_packages(interpreter)
+    return None
+
+
+def repeat_drifted(
+    run: Sequence[tuple[Planned, dict[str, Any]]], host: dict[str, Any], results: Path, view: View, session: str
+) -> Iterator[dict[str, Any]]:
+    """Run the cells of a session once more before which the machine was off its usual speed, and yield their records.
+
+    `run` are all cells that the session has run, each with its record.
+    """
+    drifted = drifted_cells(run)
+    for item in drifted:
+        view.line(f"{item.cell.label}: the machine was off its usual speed before it; it is run once more")
+    yield from run_session(drifted, host, results, view, session)
+
+
+def drifted_cells(run: Sequence[tuple[Planned, dict[str, Any]]]) -> list[Planned]:
+    """Return the cells with a result before which the machine's speed was off that of the session, on as many cores."""
+    drifted = []
+    for cores in dict.fromkeys(item.cores for item, _ in run):
+        group = [(item, content) for item, content in run if item.cores == cores]
+        off = find_drifted([content["canary"]["gflops"] for _, content in group])
+        drifted += [item for (item, one), is_off in zip(group, off, strict=True) if is_off and one["status"] == "ok"]
+    return drifted
+
+
+Limits = dict[tuple[Hashable, ...], int]
+"""The batch size at which memory ran out, by what cells share that differ in batch size and repeat."""
+
+
+def _sizeless(cell: Cell) -> tuple[Hashable, ...]:
+    return cell.tool, cell.device, cell.cores, cell.workload.label, cell.precision, cell.measure
+
+
+def _within(item: Planned, limits: Limits, make_key: KeyMaker) -> Planned:
+    """Return a cell, or the same as skipped if its batch is larger than one that memory was too small for."""
+    limit = limits.get(_sizeless(item.cell))
+    if limit is None or item.cell.workload.batch_size <= limit:
+        return item
+    cell = replace(item.cell, not_run=("skipped", f"out of memory at batch {limit}"))
+    return replace(item, cell=cell, key=make_key(cell, item.cores))
 
 
 def environment_of(cell: Cell) -> Environment:
@@ -186,16 +271,25 @@ def prepare_environments(
     interpreters: dict[Environment, str | EnvironmentFailedError] = {}
     for environment in dict.fromkeys(environment_of(cell) for cell in cells):
         requirements, python, choice = environment
-        if requirements is None or choice == "current":
-            interpreters[environment] = sys.executable
-        elif choice != "managed":
+        if choice not in ("managed", "current"):
             interpreters[environment] = str(Path(choice).expanduser().absolute())
+        elif requirements is None or choice == "current":
+            interpreters[environment] = sys.executable
         else:
-            try:
-                interpreters[environment] = str(ensure_environment(requirements, python, show))
-            except EnvironmentFailedError as error:
-                interpreters[environment] = error
+            interpreters[environment] = _managed(requirements, python, show)
     return interpreters
+
+
+def _managed(requirements: Path, python: str, show: Callable[[str], None]) -> str | EnvironmentFailedError:
+    """Return the interpreter of a managed environment; one that could not be made is tried once more."""
+    try:
+        return str(ensure_environment(requirements, python, show))
+    except EnvironmentFailedError as error:
+        show(f"{error}; it is tried once more")
+    try:
+        return str(ensure_environment(requirements, python, show))
+    except EnvironmentFailedError as error:
+        return error
 
 
 def prove_cells(
@@ -206,104 +300,3 @@ def prove_cells(
 ) -> dict[Cell, Verdict]:
     """Return the verdict on each cell, from those that are kept or by a new proof."""
     return audit_cells(cells, lambda cell: interpreters[environment_of(cell)], host, show)
-
-
-def make_record(
-    item: Planned, host: dict[str, Any], outcome: Outcome, verdict: Verdict, data_facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Put together a record from what a worker sent and the proof said. Parts that were not measured are None."""
-    named = {event["event"]: event for event in outcome.events}
-    result = named.get("result", {})
-    content = {
-        "key": item.key,
-        "schema": SCHEMA,
-        "suite": SUITE,
-        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "cell": describe_cell(item.cell, item.cores) | {"time_limit_s": item.cell.time_limit_s},
-        "status": outcome.status,
-        "reason": outcome.reason and without_folders(outcome.reason),
-        "time": time_ledger(outcome),
-        "epochs": _parts(outcome, "epoch", EPOCH_PARTS),
-        "steps": _parts(outcome, "step", STEP_PARTS),
-        "error_rate": result.get("error_rate"),
-        "test_loss": result.get("loss"),
-        "utilisation": utilisation(outcome, item.cores, 1 if item.cell.device == "gpu" else 0),
-        "sameness": json.loads(without_folders(json.dumps(verdict))),
-        "host": host,
-        "versions": {"python": result.get("python"), "packages": result.get("packages")},
-        "fingerprints": {
-            "spec": fingerprint(item.cell.workload),
-            "adapter": adapter_fingerprint(item.cell.tool),
-            "environment": environment_fingerprint(item.cell),
-            "data": data_facts.get("fingerprint"),
-            "data_unverified": data_facts.get("unverified"),
-            "weights": result.get("weights_fingerprint"),
-            "order": result.get("order_fingerprint"),
-        },
-    }
-    assert set(content) == set(PARTS)
-    return content if outcome.status == "ok" else content | {"log": [without_folders(line) for line in outcome.log]}
-
-
-def _parts(outcome: Outcome, event: str, names: Iterable[str]) -> list[dict[str, Any]]:
-    """Return what is kept of every event of a kind."""
-    found = [one for one in outcome.events if one["event"] == event]
-    return [{name: _finite(one[name]) for name in names if name in one} for one in found]
-
-
-def _finite(value: Any) -> Any:
-    """Return a value of JSON with None for what is no number, such as the loss of a run that diverged."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def without_folders(text: str) -> str:
-    """Take the folders of this machine's user out of a text."""
-    for folder, name in ((samenet_home(), "SAMENET_HOME"), (PROJECT, "."), (Path.home(), "~")):
-        text = text.replace(str(folder), name)
-    return text
-
-
-def time_ledger(outcome: Outcome) -> dict[str, float | None]:
-    """Return where a worker's wall time went, in seconds.
-
-    import + device + data + build + train + evaluate + other = total. `train_s` is all epochs with the first step, or
-    all steps with those of the warm-up; `steady_epoch_s` is the median epoch without the first; `process_s` is CPU time
-    of the whole process.
-    """
-    stages = {event["stage"]: event["wall_s"] for event in outcome.events if event["event"] == "stage"}
-    epochs = [event["wall_s"] for event in outcome.events if event["event"] == "epoch"]
-    result = next((event for event in outcome.events if event["event"] == "result"), {})
-    ledger: dict[str, float | None] = {f"{name}_s": stages.get(name) for name in ("import", "device", "data", "build")}
-    ledger["first_step_s"] = stages.get("first_step")
-    steps = [event["wall_s"] for event in outcome.events if event["event"] == "step"]
-    ledger["train_s"] = sum(epochs or steps) if epochs or steps else None
-    ledger["steady_epoch_s"] = statistics.median(epochs[1:]) if len(epochs) > 1 else None
-    ledger["evaluate_s"] = stages.get("evaluate")
-    known = [ledger[f"{name}_s"] or 0.0 for name in ("import", "device", "data", "build", "train", "evaluate")]
-    ledger["other_s"] = None if outcome.total_s is None else outcome.total_s - sum(known)
-    ledger["total_s"] = outcome.total_s
-    ledger["process_s"] = result.get("process_s")
-    return ledger
-
-
-def utilisation(outcome: Outcome, cores: int, gpus: int) -> dict[str, float | int | None]:
-    """Return how busy cores and GPU were over all epochs, or all timed steps.
-
-    `cpu_pct` is of the cores given, by process CPU time.
-    """
-    measured = [
-        one for one in outcome.events if one["event"] == "epoch" or (one["event"] == "step" and not one["warmup"])
-    ]
-    result = next((event for event in outcome.events if event["event"] == "result"), {})
-    wall = sum(event["wall_s"] for event in measured)
-    rss, gpu_memory = result.get("rss_bytes"), result.get("peak_memory_bytes")
-    return {
-        "gpu_pct": outcome.gpu_pct,
-        "gpu_memory_mib": None if gpu_memory is None else gpu_memory / 2**20,
-        "gpus": gpus,
-        "cpu_pct": 100 * sum(event["process_s"] for event in measured) / (wall * cores) if wall else None,
-        "cpus": cores,
-        "rss_mib": None if rss is None else rss / 2**20,
-    }

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -10,10 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.launch import Event
+from harness.ending import Event
 from harness.plan import Cell
-from harness.records import timed_s
-from harness.session import Planned
+from harness.records import Planned, timed_s
 
 COLOURS = {"ok": "green", "skipped": "yellow", "unsupported": "yellow", "unavailable": "yellow"}
 
@@ -26,10 +26,11 @@ def describe_record(content: dict[str, Any]) -> str:
     if content["status"] != "ok":
         return f"{content['status']}: {content['reason']}"
     time = content["time"]
+    in_all = "did not exit by itself" if time["total_s"] is None else f"{time['total_s']:.1f} s in all"
     if content["steps"]:
-        return f"ok: {len(timed_s(content['steps']))} steps, median {_step_ms(content)}, {time['total_s']:.1f} s in all"
+        return f"ok: {len(timed_s(content['steps']))} steps, median {_step_ms(content)}, {in_all}"
     error = 100 * content["error_rate"]
-    return f"ok: trained {time['train_s']:.2f} s, error {error:.2f} %, {time['total_s']:.1f} s in all"
+    return f"ok: trained {time['train_s']:.2f} s, error {error:.2f} %, {in_all}"
 
 
 def describe_event(cell: Cell, event: Event) -> str | None:
@@ -51,8 +52,10 @@ class SessionView:
     def __init__(self, planned: Iterable[Planned], console: Console) -> None:
         self._planned = list(planned)
         self._console = console
-        self._states = {item.cell: _state(item.done.content) if item.done else Text("·") for item in self._planned}
-        self._left = sum(1 for item in self._planned if item.done is None and item.cell.not_run is None)
+        self._states = {
+            _place(item.cell): _state(item.done.content) if item.done else Text("·") for item in self._planned
+        }
+        self._left = {_place(item.cell) for item in self._planned if item.done is None and item.cell.not_run is None}
         self._finished: list[float] = []
         self._began = 0.0
         self._now = ""
@@ -75,7 +78,9 @@ class SessionView:
     def begin(self, cell: Cell) -> None:
         """A cell starts."""
         self._began = monotonic()
-        self._states[cell] = Text("…", style="cyan")
+        self._states[_place(cell)] = Text("…", style="cyan")
+        if cell.not_run is None:
+            self._left.add(_place(cell))
         self._now = f"{cell.label}: starting"
         self._refresh()
 
@@ -89,10 +94,10 @@ class SessionView:
 
     def end(self, cell: Cell, record: dict[str, Any]) -> None:
         """A cell has its record."""
+        self._left.discard(_place(cell))
         if cell.not_run is None:
-            self._left -= 1
             self._finished.append(monotonic() - self._began)
-        self._states[cell] = _state(record)
+        self._states[_place(cell)] = _state(record)
         self._now = ""
         words = Text(f"{cell.label} {describe_record(record)}")
         if not self._console.is_terminal:
@@ -107,21 +112,25 @@ class SessionView:
 
     def _time_left(self) -> str:
         if not self._finished:
-            return f"{self._left} cells left"
-        seconds = self._left * sum(self._finished) / len(self._finished)
-        return f"{self._left} cells left, about {_duration(seconds)}"
+            return f"{len(self._left)} cells left"
+        seconds = len(self._left) * sum(self._finished) / len(self._finished)
+        return f"{len(self._left)} cells left, about {_duration(seconds)}"
 
     def _draw(self) -> Group:
-        cells = list(self._states)
-        columns = list(dict.fromkeys(_column(cell) for cell in cells))
+        rows: dict[str, dict[str, Text]] = {}
+        for cell, state in self._states.items():
+            place = rows.setdefault(cell.tool, {}).setdefault(_column(cell), Text())
+            place.append_text(Text(" ") if place else Text()).append_text(state)
+        columns = list(dict.fromkeys(_column(cell) for cell in self._states))
         table = Table("tool", *columns)
-        for tool in dict.fromkeys(cell.tool for cell in cells):
-            row = [Text() for _ in columns]
-            for cell in (cell for cell in cells if cell.tool == tool):
-                place = row[columns.index(_column(cell))]
-                place.append_text(Text(" ") if place else Text()).append_text(self._states[cell])
-            table.add_row(tool, *row)
+        for tool, row in rows.items():
+            table.add_row(tool, *(row.get(column, "") for column in columns))
         return Group(table, Text(self._now, no_wrap=True), Text(self._time_left() if self._left else "done"))
+
+
+def _place(cell: Cell) -> Cell:
+    """Return where in the matrix a cell stands, whether it is run or not."""
+    return replace(cell, not_run=None)
 
 
 def _column(cell: Cell) -> str:

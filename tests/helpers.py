@@ -5,9 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.launch import Event, Outcome
+from harness.canary import Canary
+from harness.ending import Event
+from harness.launch import Outcome
 from harness.plan import Cell, Measure, Steps
-from harness.session import Planned, make_record
+from harness.recording import OF_GPUS, Circumstances, make_record
+from harness.records import Planned, read_records
+from harness.session import plan_session, repeat_drifted, run_session
 from workloads import make_workload
 from workloads.spec import DataSet, Noise
 
@@ -52,47 +56,100 @@ def make_step_cell(tool: str = "null", measure: Measure = "train", **changes: An
 
 
 def make_content(cell: Cell, epochs_s: list[float], *, error_rate: float = 0.01, **changes: Any) -> dict:
-    """A record of a made-up run: 1 s import, 0.5 s device, 0.25 s data, 0.25 s build, the epochs, 1 s evaluation."""
-    epochs = [
-        {"event": "epoch", "at": 0.0, "epoch": i, "samples": 10, "loss": 1.0, "wall_s": s, "process_s": 1.5 * s}
-        for i, s in enumerate(epochs_s)
-    ]
-    evaluate = {"event": "stage", "at": 0.0, "stage": "evaluate", "wall_s": 1.0, "process_s": 1.0}
-    result = {"error_rate": error_rate, "loss": 0.1}
-    return _make_content(cell, epochs_s[0] / 2, [*epochs, evaluate], result, sum(epochs_s) + 5.0, **changes)
+    """A record of a made-up run.
+
+    0.5 s start, 1 s import, 0.5 s device, 0.25 s each data, weights, build and other, the epochs, 1 s evaluation, 1 s
+    end. `checks` are error rates after the epochs, 0.125 s each.
+    """
+    measured: list[Event] = [{"event": "stage", "stage": "first_step", "wall_s": epochs_s[0] / 2, "process_s": 1.0}]
+    checks = changes.pop("checks", [])
+    for i, s in enumerate(epochs_s):
+        measured.append({"event": "epoch", "epoch": i, "samples": 10, "loss": 1.0, "wall_s": s, "process_s": 1.5 * s})
+        if checks:
+            check = {"event": "check", "epoch": i, "error_rate": checks[i], "wall_s": 0.125, "process_s": 0.25}
+            measured.append(check)
+    measured.append({"event": "stage", "stage": "evaluate", "wall_s": 1.0, "process_s": 1.0})
+    return _make_content(cell, measured, {"error_rate": error_rate, "loss": 0.1}, **changes)
 
 
 def make_step_content(cell: Cell, steps_s: list[float], **changes: Any) -> dict:
     """A record of made-up steps, the first of them warm-ups as the cell says, each with two CPU seconds a second."""
     warmup = cell.steps.warmup if cell.steps else 0
-    steps = [
-        {"event": "step", "at": 0.0, "step": i, "warmup": i < warmup, "loss": 2.0, "wall_s": s, "process_s": 2 * s}
+    measured: list[Event] = [{"event": "stage", "stage": "first_step", "wall_s": steps_s[0], "process_s": 1.0}]
+    measured += [
+        {"event": "step", "step": i, "warmup": i < warmup, "loss": 2.0, "wall_s": s, "process_s": 2 * s}
         for i, s in enumerate(steps_s)
     ]
-    result = {"error_rate": None, "loss": None}
-    return _make_content(cell, steps_s[0], steps, result, sum(steps_s) + 4.0, **changes)
+    return _make_content(cell, measured, {"error_rate": None, "loss": None}, **changes)
 
 
-def _make_content(
-    cell: Cell, first_step_s: float, measured: list[Event], result: dict, total_s: float, **changes: Any
-) -> dict:
-    stages = {"import": 1.0, "device": 0.5, "data": 0.25, "build": 0.25, "first_step": first_step_s}
-    events = [{"event": "stage", "at": 0.0, "stage": name, "wall_s": s, "process_s": s} for name, s in stages.items()]
-    events += measured
-    result |= {"rss_bytes": 2**30, "peak_memory_bytes": None, "process_s": 9.0}
-    events.append({"event": "result", "at": 0.0, "python": "3.11.7", "packages": {"numpy": "2"}, **result})
+def _make_content(cell: Cell, measured: list[Event], result: dict, **changes: Any) -> dict:
+    stages = {"import": 1.0, "device": 0.5, "data": 0.25, "weights": 0.25, "build": 0.25}
+    events: list[Event] = [{"event": "started", "at": 100.5}]
+    events += [{"event": "stage", "stage": name, "wall_s": s, "process_s": s} for name, s in stages.items()]
+    events += [{"event": "training"}, *measured]
+    result |= {"peak_memory_bytes": None, "process_s": 9.0, "libraries": {}}
+    events.append({"event": "result", "python": "3.11.7", "packages": {"numpy": "2"}, **result})
+    now = 100.5
+    for event in events:
+        within = event.get("stage") == "first_step"
+        now += 0.25 if event["event"] == "training" else 0.0 if within else event.get("wall_s", 0.0)
+        event["at"] = now
+    total_s = now + 1.0 - 100.0
     outcome = Outcome(
         status="ok",
         reason=None,
         events=events,
         log=[],
+        started=100.0,
         total_s=total_s,
-        gpu_pct=changes.pop("gpu_pct", None),
+        utilisation={"training": _seen(measured, changes.pop("gpu_pct", None))},
     )
     planned = Planned(cell=cell, key=changes.pop("key", cell.label), cores=2, done=None)
     verdict = changes.pop("verdict", {"level": "S3", "reason": None, "supported": True, "findings": []})
-    content = make_record(planned, HOST, outcome, verdict, {"fingerprint": "d" * 64, "unverified": []})
+    around = Circumstances(
+        session="made-up",
+        host=HOST,
+        verdict=verdict,
+        canary=Canary(gflops=100.0, others_pct=0.0, reason=None),
+        data={"fingerprint": "d" * 64, "unverified": []},
+    )
+    content = make_record(planned, outcome, around)
     return content | {"finished_at": "2026-01-01T00:00:00+00:00"} | changes
+
+
+def _seen(measured: list[Event], gpu_pct: float | None) -> dict[str, Any]:
+    """What a watch would have seen of made-up epochs or timed steps on two cores, and on one GPU if it was busy."""
+    timed = [event for event in measured if event["event"] in ("epoch", "step") and not event.get("warmup")]
+    wall_s = sum(event["wall_s"] for event in timed)
+    cpu_pct = 100 * sum(event["process_s"] for event in timed) / (2 * wall_s) if timed else None
+    gpu = dict.fromkeys((*OF_GPUS, "throttle")) | {"gpu_pct": gpu_pct}
+    return {"cpu_pct": cpu_pct, "rss_mib": 1024.0, "gpus": [] if gpu_pct is None else [gpu]}
+
+
+class Silent:
+    """A view that shows nothing and knows which cells were begun."""
+
+    def __init__(self) -> None:
+        self.begun: list[Cell] = []
+
+    def line(self, text: str) -> None: ...
+
+    def begin(self, cell: Cell) -> None:
+        self.begun.append(cell)
+
+    def event(self, cell: Cell, event: Event) -> None: ...
+
+    def end(self, cell: Cell, record: dict[str, Any]) -> None: ...
+
+
+def run(cells: list[Cell], results: Path, **options: bool) -> tuple[list[dict[str, Any]], Silent]:
+    """Run a whole session; return the records in its order, those of a second run after them, and its view."""
+    view = Silent()
+    planned = plan_session(cells, HOST, read_records(results), fresh=options.get("fresh", False))
+    contents = list(run_session(planned, HOST, results, view, "s"))
+    done = [(item, content) for item, content in zip(planned, contents, strict=True) if item.done is None]
+    return [*contents, *repeat_drifted(done, HOST, results, view, "s")], view
 
 
 def write_interpreter(folder: Path, body: str) -> str:
@@ -103,17 +160,21 @@ def write_interpreter(folder: Path, body: str) -> str:
     return str(path)
 
 
-def write_broken_tool(folder: Path, method: str, body: str) -> str:
-    """Write an interpreter that runs the real worker with one method of the null model replaced by `body`."""
+def write_patched_worker(folder: Path, patch: str) -> str:
+    """Write an interpreter that runs the real worker after `patch`, statements that change its modules."""
     return write_interpreter(
         folder,
         f"""
 sys.argv = [sys.argv[0], sys.argv[3]]
 sys.path.insert(0, os.getcwd())
-from frameworks import null_adapter, worker
-def broken(self, *arguments):
-    {body}
-null_adapter.NullModel.{method} = broken
+from frameworks import base, null_adapter, worker
+{patch}
 sys.exit(worker.main())
 """,
     )
+
+
+def write_broken_tool(folder: Path, method: str, body: str) -> str:
+    """Write an interpreter that runs the real worker with one method of the null model replaced by `body`."""
+    patch = f"def broken(self, *arguments):\n    {body}\nnull_adapter.NullModel.{method} = broken"
+    return write_patched_worker(folder, patch)

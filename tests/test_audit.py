@@ -1,6 +1,8 @@
 """Proofs are kept by content, made once, and shown step by step; what goes wrong in one is said."""
 
+import errno
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from harness.audit import (
     render_ladder,
     verdict_key,
     verdict_path,
+    worst_judgement,
 )
 from tests.helpers import HOST, make_cell, write_interpreter
 from workloads import make_workload
@@ -106,6 +109,18 @@ def test_an_interpreter_that_cannot_be_asked_gives_no_level(home: Path) -> None:
     assert broken["reason"] == "its environment could not be made: no such package"
 
 
+def test_a_proof_that_has_no_place_gives_no_level(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(audit, "installed_packages", lambda python: {})
+    monkeypatch.setattr(audit, "make_scratch", refuse)
+    cells = [make_cell("jax"), make_cell("jax", workload=make_workload("digits-mlp", {}))]
+    verdicts = audit_cells(cells, lambda cell: sys.executable, HOST, lambda line: None)
+    reason = "the proof's process cannot be started: No space left on device"
+    assert verdicts == dict.fromkeys(cells, no_verdict(reason))
+
+
 def test_the_floor_is_not_proven(home: Path) -> None:
     cell = make_cell("null")
     assert audit_cells([cell], lambda cell: "python", HOST, print)[cell] == no_verdict("it trains nothing")
@@ -159,8 +174,19 @@ def test_the_ladder_ends_with_the_loss_curve() -> None:
     proven = {**no_verdict(""), "level": "S3"}
     assert render_ladder("x", proven, (True, "")) == ["x: S4", "  ok  S4 loss curve"]
     assert render_ladder("x", proven, (False, "far off")) == ["x: S3", "  BAD S4 loss curve: far off"]
-    assert render_ladder("x", proven, None) == ["x: S3", "  --  S4 loss curve: there is no record of its training yet"]
+    untrained = worst_judgement([])
+    assert render_ladder("x", proven, untrained) == [
+        "x: S3",
+        "  --  S4 loss curve: there is no record of its training yet",
+    ]
     assert render_ladder("x", {**proven, "level": "S2"}, (True, "")) == ["x: S2"]
+
+
+def test_of_the_curves_of_several_runs_the_worst_counts() -> None:
+    good, unknown, bad = (True, ""), (None, "nothing is published"), (False, "far off")
+    assert worst_judgement([good, bad, unknown]) == bad
+    assert worst_judgement([good, unknown, good]) == unknown
+    assert worst_judgement([good, good]) == good
 
 
 def test_a_curve_is_judged_by_what_is_published_or_by_the_others() -> None:
@@ -189,6 +215,9 @@ def test_losses_outside_the_published_band_are_named() -> None:
     assert outside_published("mnist-cnn", 128, curve) == ""
     assert outside_published("mnist-cnn", 128, [0.3]) == ""
     assert outside_published("mnist-cnn", 64, curve) is None
+    with_target = make_workload("mnist-cnn", {"target_error_rate": 0.01}).label
+    assert outside_published(with_target, 128, curve) == ""
+    assert outside_published(with_target, 128, [0.5]) != ""
     assert outside_published("mnist-cnn epochs=20", 128, curve) is None
     wrong = outside_published("mnist-cnn", 128, [0.3816, *curve[1:]])
     assert wrong == "its loss of epoch 1 is 0.3816, published were 0.26 to 0.35"

@@ -1,6 +1,8 @@
 """Environments are made once, whole or not at all, with pip's find-links, and fail with uv's words."""
 
+import platform
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from harness.environments import (
     ensure_environment,
     environment_folder,
     find_environment,
+    has_python,
     python_of,
     requirements_of,
 )
@@ -78,6 +81,25 @@ def test_a_failed_install_gives_uvs_words_and_leaves_nothing_whole(requirements:
     with pytest.raises(EnvironmentFailedError, match=r"uv pip install ended with 1: .*tinypackage==9\.9"):
         ensure_environment(requirements, python_of("torch"), str)
     assert find_environment(requirements, python_of("torch")) is None
+
+
+def test_exactly_what_is_listed_is_installed(requirements: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "links" / "needy-1.0-py3-none-any.whl", "w") as wheel:
+        needs = "Requires-Dist: tinypackage==9.9\n"
+        wheel.writestr("needy-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: needy\nVersion: 1.0\n{needs}")
+        wheel.writestr("needy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("needy-1.0.dist-info/RECORD", "")
+    requirements.write_text("tinypackage==1.0\nneedy==1.0\n")
+    with pytest.raises(EnvironmentFailedError, match="needy"):
+        ensure_environment(requirements, python_of("torch"), str)
+    assert answer(ensure_environment(requirements, python_of("torch"), str, exactly=True)) == "42"
+
+
+def test_a_python_is_here_in_exactly_its_version_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "python3").symlink_to(Path(sys.executable).resolve())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert has_python(platform.python_version())
+    assert not has_python("3.11.99")
 
 
 def test_every_tool_has_its_requirements_pinned_exactly() -> None:

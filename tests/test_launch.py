@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+import harness.launch
 from harness.data import prepare
 from harness.host import available_cores
 from harness.launch import child_environment, launch_worker, start_child
 from harness.places import PROJECT
-from tests.helpers import make_cell, make_step_cell, noisy, write_broken_tool, write_interpreter
+from harness.recording import time_ledger
+from tests.helpers import make_cell, make_step_cell, noisy, write_broken_tool, write_interpreter, write_patched_worker
 from workloads.initial import step_labels
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -36,7 +38,7 @@ def test_a_good_worker_sends_every_stage_and_a_result(data: Path) -> None:
     assert (outcome.status, outcome.reason) == ("ok", None)
     assert seen == outcome.events
     stages = [event["stage"] for event in seen if event["event"] == "stage"]
-    assert stages == ["import", "device", "data", "build", "first_step", "evaluate"]
+    assert stages == ["import", "device", "data", "weights", "build", "first_step", "evaluate"]
     assert [event["epoch"] for event in seen if event["event"] == "epoch"] == [0, 1]
     assert seen[-1]["error_rate"] == pytest.approx(0.9, abs=0.02)
     assert {"numpy", "pandas"} <= set(seen[-1]["packages"])
@@ -49,12 +51,21 @@ def test_a_good_worker_sends_every_step(measure: str, loss: float | None, data: 
     outcome = launch_worker(make_step_cell(measure=measure), 1, sys.executable, data, lambda event: None)
     assert (outcome.status, outcome.reason) == ("ok", None)
     stages = [event["stage"] for event in outcome.events if event["event"] == "stage"]
-    assert stages == ["import", "device", "data", "build", "first_step"]
+    assert stages == ["import", "device", "data", "weights", "build", "data", "first_step"]
     steps = [event for event in outcome.events if event["event"] == "step"]
     assert [(step["step"], step["warmup"], step["loss"]) for step in steps] == [
         (place, place == 0, loss) for place in range(4)
     ]
     assert (outcome.events[-1]["error_rate"], outcome.events[-1]["loss"]) == (None, None)
+
+
+def test_a_worker_that_hangs_after_its_result_has_no_total(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow = harness.launch._follow
+    monkeypatch.setattr(harness.launch, "_follow", lambda *arguments: (follow(*arguments)[0], False))
+    outcome = launch_worker(make_cell(), 1, sys.executable, data, lambda event: None)
+    assert (outcome.status, outcome.total_s) == ("ok", None)
+    ledger = time_ledger(outcome)
+    assert (ledger["start_s"], ledger["end_s"], ledger["other_s"], ledger["total_s"]) == (None, None, None, None)
 
 
 def test_a_loss_that_is_no_number_ends_the_steps_and_keeps_them(data: Path, tmp_path: Path) -> None:
@@ -88,7 +99,7 @@ def test_labels_of_noise_are_drawn_anew_for_every_step(data: Path, tmp_path: Pat
         ("train_batches", "raise ValueError('bad shape')", "failed", "ValueError: bad shape"),
         ("train_batches", "return float('nan')", "diverged", "the training loss of epoch 1 is nan"),
         ("forward", "os.kill(os.getpid(), signal.SIGSEGV)", "crashed", "ended by SIGSEGV"),
-        ("forward", "os.kill(os.getpid(), signal.SIGKILL)", "crashed", "SIGKILL, as the kernel does when memory runs"),
+        ("forward", "os.kill(os.getpid(), signal.SIGKILL)", "crashed", "SIGKILL, not by the kernel"),
         ("forward", "os._exit(3)", "failed", "ended with exit code 3 and no result"),
     ],
 )
@@ -101,34 +112,18 @@ def test_a_tool_that_fails_leaves_a_status_and_a_reason(
 
 
 def test_a_device_that_is_not_there_is_unavailable(data: Path, tmp_path: Path) -> None:
-    python = write_interpreter(
-        tmp_path,
-        """
-sys.argv = [sys.argv[0], sys.argv[3]]
-sys.path.insert(0, os.getcwd())
-from frameworks import base, null_adapter, worker
+    patch = """
 def start(self, **options):
     raise base.DeviceUnavailableError("no such card")
 null_adapter.NullAdapter.__init__ = start
-sys.exit(worker.main())
-""",
-    )
-    outcome = launch(python, data)
+"""
+    outcome = launch(write_patched_worker(tmp_path, patch), data)
     assert (outcome.status, outcome.reason) == ("unavailable", "no such card")
 
 
 def test_a_tool_that_cannot_train_the_net_is_unsupported(data: Path, tmp_path: Path) -> None:
-    python = write_interpreter(
-        tmp_path,
-        """
-sys.argv = [sys.argv[0], sys.argv[3]]
-sys.path.insert(0, os.getcwd())
-from frameworks import null_adapter, worker
-null_adapter.NullAdapter.supports = lambda self, workload, precision: "no convolutions"
-sys.exit(worker.main())
-""",
-    )
-    outcome = launch(python, data)
+    patch = 'null_adapter.NullAdapter.supports = lambda self, workload, precision: "no convolutions"'
+    outcome = launch(write_patched_worker(tmp_path, patch), data)
     assert (outcome.status, outcome.reason) == ("unsupported", "no convolutions")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 PROJECT = Path(__file__).parent.parent
 FRAMEWORKS = {"tensorflow", "torch", "jax", "jaxlib", "optax", "keras", "mxnet", "flax"}
-CHILD = ["frameworks/__init__.py", "frameworks/base.py", "frameworks/worker.py", "frameworks/reference.py"]
+CHILD = [f"frameworks/{name}.py" for name in ("__init__", "base", "memory", "worker", "reference")]
 
 
 def imported(path: Path) -> set[str]:

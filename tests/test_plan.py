@@ -7,7 +7,7 @@ import pytest
 
 import workloads
 from frameworks import TOOLS
-from harness.plan import Steps, load_matrix, mark_unavailable, repeat_cells, select
+from harness.plan import Steps, load_matrix, mark_unavailable, repeat_cells, select, shuffle_cells
 from tests.helpers import noisy
 from workloads import WORKLOADS, make_workload
 from workloads.errors import UserError
@@ -145,7 +145,23 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
         (BASE.replace("digits-cnn", "3"), r"models\[0\] is 3; accepted: a model's name"),
         (
             BASE.replace("digits-cnn", "{model: digits-cnn, unit: 3}"),
-            r"unknown parameter of digits-cnn 'unit' at models\[0\]; accepted: data, dropout, epochs, train_samples",
+            r"unknown parameter of digits-cnn 'unit' at models\[0\]; accepted: data, dropout, epochs, target_",
+        ),
+        (
+            BASE.replace("digits-cnn", "{model: digits-cnn, target_error_rate: 5}"),
+            r"target_error_rate at models\[0\] is 5; accepted: a rate, for example 0\.05",
+        ),
+        (
+            BASE.replace("digits-cnn", "{model: digits-cnn, target_error_rate: 1.5}"),
+            r"target_error_rate 1\.5; accepted: more than 0, less than 1",
+        ),
+        (
+            STEPS + BASE.replace("digits-cnn", "{model: digits-cnn, target_error_rate: 0.5}"),
+            "target_error_rate is given and steps are measured; accepted: it with epochs",
+        ),
+        (
+            BASE.replace("cpu,", "{device: cpu, price_per_hour: cheap},"),
+            r"devices\[0\]\.price_per_hour is 'cheap'; accepted: the price of an hour",
         ),
         (
             BASE.replace("digits-cnn", "{model: digits-cnn, epochs: '3'}"),
@@ -226,6 +242,37 @@ def test_repeats_can_be_chosen_for_a_run(tmp_path: Path) -> None:
     assert [cell.repeat for cell in repeat_cells(cells, 3, "--repeats")] == [0] * 4 + [1] * 4 + [2] * 4
     with pytest.raises(UserError, match="--repeats is 0; accepted"):
         repeat_cells(cells, 0, "--repeats")
+
+
+def test_rounds_come_one_after_another_with_the_tools_of_a_place_together_in_a_drawn_order(tmp_path: Path) -> None:
+    text = "tools: [torch, jax, mxnet, tensorflow]\ndevices: [cpu]\nmodels: [digits-cnn, digits-mlp]\nrepeats: 6\n"
+    cells = load(tmp_path, text)
+    shuffled = shuffle_cells(cells)
+    assert set(shuffled) == set(cells)
+    assert [cell.repeat for cell in shuffled] == sorted(cell.repeat for cell in cells)
+    groups = [shuffled[start : start + 4] for start in range(0, len(shuffled), 4)]
+    assert [{cell.workload.name for cell in group} for group in groups] == [{"digits-cnn"}, {"digits-mlp"}] * 6
+    orders = {tuple(cell.tool for cell in group) for group in groups}
+    assert len(orders) > 6
+    assert shuffle_cells(reversed(shuffled)) != list(reversed(shuffled))
+    assert shuffle_cells(cells) == shuffled
+
+
+def test_another_seed_draws_another_order(tmp_path: Path) -> None:
+    text = "tools: [torch, jax, mxnet, tensorflow]\ndevices: [cpu]\nmodels: [digits-cnn]\nrepeats: 6\n"
+    orders = [[cell.tool for cell in shuffle_cells(load(tmp_path, text + f"seed: {seed}\n"))] for seed in (0, 1)]
+    assert orders[0] != orders[1]
+
+
+def test_a_device_may_have_a_price(tmp_path: Path) -> None:
+    cells = load(tmp_path, BASE.replace("cpu,", "{device: cpu, price_per_hour: 2},"))
+    assert {(cell.device, cell.price_per_hour) for cell in cells} == {("cpu", 2.0), ("gpu", None)}
+
+
+def test_a_model_may_have_a_target(tmp_path: Path) -> None:
+    (first, *_) = load(tmp_path, BASE.replace("digits-cnn", "{model: digits-cnn, target_error_rate: 0.05}"))
+    assert first.workload.target_error_rate == 0.05
+    assert first.workload.label == "digits-cnn target_error_rate=0.05"
 
 
 def test_only_keeps_a_part(tmp_path: Path) -> None:

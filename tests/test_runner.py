@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.plan import Cell
 from harness.records import read_records, write_record
 from harness.tables import render_markdown
 from runner import main
@@ -18,7 +21,7 @@ from tests.helpers import make_cell, make_content
 PROJECT = Path(__file__).parent.parent
 MATRIX = "tools: ['null']\ndevices: [cpu]\nmodels: [{model: [digits-cnn, digits-mlp], epochs: 1}]\n"
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = pytest.mark.usefixtures("home", "quiet_machine")
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def test_a_run_fills_the_matrix_and_prints_the_tables_it_writes(
     assert table in printed
     assert table == render_markdown(read_records(results))
     assert "| null " in table
-    assert len(read_records(results)) == 2
+    assert len(list(read_records(results))) == 2
 
 
 def test_a_second_start_has_nothing_to_do(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +105,32 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert printed.err.startswith("error: ")
     assert message in printed.err
     assert printed.err.count("\n") == 1
-    assert not (tmp_path / "results").exists()
+    assert list(read_records(tmp_path / "results")) == []
+
+
+def test_fast_runs_each_cell_once_and_rigorous_five_times_at_least(matrix: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    matrix.write_text(MATRIX + "repeats: 2\n")
+    assert main(["--matrix", str(matrix), "--results", str(results), "--fast"]) == 0
+    assert [record.content["cell"]["repeat"] for record in read_records(results)] == [0, 0]
+    assert main(["--matrix", str(matrix), "--results", str(results), "--rigorous"]) == 0
+    repeats = sorted(record.content["cell"]["repeat"] for record in read_records(results))
+    assert repeats == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_a_rigorous_run_goes_on_where_a_ratio_is_not_known(
+    matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def once_more(measured: list[tuple[Cell, dict[str, Any]]]) -> list[Cell]:
+        asked.append(len(measured))
+        return [replace(measured[0][0], repeat=5)] if len(asked) == 1 else []
+
+    monkeypatch.setattr("runner.next_round", once_more)
+    assert main(["--matrix", str(matrix), "--results", str(tmp_path / "results"), "--rigorous"]) == 0
+    assert asked == [10, 11]
+    assert len(list(read_records(tmp_path / "results"))) == 11
 
 
 def test_an_unreadable_record_stops_before_anything_runs(
@@ -117,7 +145,14 @@ def test_an_unreadable_record_stops_before_anything_runs(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--matrx", "x"], ["--plan", "report"], ["--results", "x", "doctor"], ["--repeats", "two"]]
+    "arguments",
+    [
+        ["--matrx", "x"],
+        ["--plan", "report"],
+        ["--results", "x", "doctor"],
+        ["--repeats", "two"],
+        ["--fast", "--rigorous"],
+    ],
 )
 def test_an_option_that_does_not_belong_is_exit_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -24,6 +24,15 @@ from workloads.spec import (
 )
 
 
+def test_a_workload_hashes_its_net_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+    monkeypatch.setattr(Network, "__hash__", lambda network: hashed.append(network) or 1)
+    workload, other = (make_workload("digits-cnn", {"epochs": epochs}) for epochs in (2, 3))
+    assert len({workload, workload, other}) == 2
+    assert hashed == [workload.network, other.network]
+    assert hash(workload) == hash(make_workload("digits-cnn", {"epochs": 2}))
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_workload_comes_back_from_json_as_it_was(name: str) -> None:
     workload = make_workload(name, {})

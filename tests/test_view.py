@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.session import Planned
+from harness.records import Planned
 from harness.view import SessionView, describe_event, describe_record
 from tests.helpers import make_cell, make_content, make_step_cell, make_step_content
 

@@ -36,6 +36,10 @@ WORKLOADS: Mapping[str, Callable[..., Workload]] = {
 }
 
 
+TARGET = "target_error_rate"
+"""The parameter that every workload with labels of real data accepts."""
+
+
 def make_workload(name: str, parameters: Mapping[str, Any], *, where: str = "the model") -> Workload:
     """Build a workload from its name and chosen parameters.
 
@@ -47,9 +51,14 @@ def make_workload(name: str, parameters: Mapping[str, Any], *, where: str = "the
     if not isinstance(name, str) or name not in WORKLOADS:
         raise unknown("model", name, WORKLOADS, where=where)
     accepted = inspect.signature(WORKLOADS[name]).parameters
+    target = parameters.get(TARGET)
+    if target is not None and type(target) is not float:
+        raise UserError(f"{TARGET} at {where} is {target!r}; accepted: a rate, for example 0.05. Correct the value.")
     for key, value in parameters.items():
+        if key == TARGET:
+            continue
         if key not in accepted:
-            raise unknown(f"parameter of {name}", key, accepted, where=where)
+            raise unknown(f"parameter of {name}", key, [*accepted, TARGET], where=where)
         kind = type(accepted[key].default)
         fits = type(value) is kind or (kind is float and type(value) is int)
         if not fits:
@@ -60,6 +69,7 @@ def make_workload(name: str, parameters: Mapping[str, Any], *, where: str = "the
     given = {key: type(accepted[key].default)(parameters[key]) for key in accepted if key in parameters}
     chosen = {key: value for key, value in given.items() if value != accepted[key].default}
     try:
-        return replace(WORKLOADS[name](**chosen), parameters=tuple(chosen.items()))
+        named = chosen if target is None else chosen | {TARGET: target}
+        return replace(WORKLOADS[name](**chosen), parameters=tuple(named.items()), target_error_rate=target)
     except ValueError as error:
         raise UserError(f"{name} at {where} cannot be built: {error}. Correct the value and start again.") from error

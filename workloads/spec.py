@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 Pair = tuple[int, int]
@@ -404,7 +405,8 @@ class Workload:
     net is only run forward or differentiated.
 
     The training set is put in a new order for every epoch and the last partial batch is kept. A validation pass, if
-    the data set has validation samples, follows each epoch and is part of the timed training.
+    the data set has validation samples, follows each epoch and is part of the timed training. With a
+    `target_error_rate` the error rate on the test set is looked at after each epoch, beside the clock.
     """
 
     name: str
@@ -416,11 +418,22 @@ class Workload:
     loss: Loss = "softmax-cross-entropy"
     l2: L2 | None = None
     parameters: tuple[tuple[str, int | float | str], ...] = ()
+    target_error_rate: float | None = None
 
     def __post_init__(self) -> None:
         _require(self.batch_size > 0 and self.epochs > 0, f"batch size {self.batch_size}, epochs {self.epochs}")
         _require(self.network.input_shape == self.data.image_shape, "the network does not fit the images")
         _require(self.loss in get_args(Loss), f"loss {self.loss!r}; accepted: {', '.join(get_args(Loss))}")
+        target = self.target_error_rate
+        _require(target is None or 0 < target < 1, f"target_error_rate {target}; accepted: more than 0, less than 1")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """The hash of all fields; a matrix has very many cells of one workload, whose net is deep."""
+        return hash(tuple(getattr(self, field.name) for field in dataclasses.fields(self)))
 
     @property
     def label(self) -> str:

@@ -1,0 +1,99 @@
+"""Where the time of a run went, and which tool is ahead in short and in long jobs."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.frames import Row, rank_rows
+from harness.ledger import JobTime, job_time, overtaking_epoch
+from harness.markdown import MISSING, escape, to_markdown, without_empty
+from harness.ranking import RANKED_REPEATS
+from harness.records import LEDGER
+from harness.statistics import differ
+
+LEDGER_EXPLANATION = [
+    "The ledger says where the wall time of a run went, from the launch of its process to its exit: the parts, means",
+    "over the runs, add up to `one short run`. `start` is the interpreter's start, `first step` holds compilation,",
+    "`checks` are looks at the error rate between epochs, `end` is reporting and shutting down. `long job` is what",
+    "each further epoch takes, the median epoch without the first. Overtakes names the tools that take less for one",
+    "epoch, each with the number of epochs from which on this tool takes less: from medians, where their epochs differ",
+    "significantly or runs are too few to tell.",
+    "",
+]
+NAMES = [name.removesuffix("_s") for name in LEDGER]
+
+
+def render_ledger(place: str, rows: Iterable[Row]) -> list[str]:
+    """Return the ledger of the tools of one model on one device that came out well; nothing if there are none."""
+    order = rank_rows(rows, "train_s")
+    kept = [row for row in order if row["status"] == "ok" and _times(row)[0]["start_s"] is not None]
+    if not kept:
+        return []
+    jobs = {row["tool"]: _jobs(row) for row in kept if row["ranked"]}
+    table = without_empty([_line(row, jobs) for row in kept], NAMES)
+    return [f"#### {place}: ledger (s)", "", to_markdown(table), ""]
+
+
+def _times(row: Row) -> list[dict[str, float | None]]:
+    return [run["time"] for run in row["runs"] if run["status"] == "ok"]
+
+
+def _line(row: Row, jobs: Mapping[str, Sequence[JobTime]]) -> dict[str, str]:
+    times = _times(row)
+    parts: dict[str, str] = {}
+    for name in NAMES:
+        if name == "train":
+            parts["first step"] = _mean([time["first_step_s"] for time in times])
+            rest = [_difference(time["train_s"], time["first_step_s"]) for time in times]
+            parts[name] = _mean(rest)
+        else:
+            parts[name] = _mean([time[f"{name}_s"] for time in times])
+    steady = [time["steady_epoch_s"] for time in times if time["steady_epoch_s"] is not None]
+    return {
+        "Tool": escape(str(row["tool"])),
+        **parts,
+        "one short run": _mean([time["total_s"] for time in times]),
+        "long job, an epoch": f"{statistics.median(steady):.3f}" if steady else MISSING,
+        "Overtakes": _overtaken(str(row["tool"]), jobs),
+    }
+
+
+def _difference(whole: float | None, part: float | None) -> float | None:
+    return None if whole is None else whole - (part or 0.0)
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.fmean(known):.2f}" if known else MISSING
+
+
+def _jobs(row: Row) -> list[JobTime]:
+    """Return the line of each of a tool's runs that has one."""
+    return [job for run in row["runs"] if run["status"] == "ok" and (job := job_time(run))]
+
+
+def _typical(jobs: Sequence[JobTime]) -> JobTime:
+    return JobTime(
+        fixed_s=statistics.median(job.fixed_s for job in jobs), epoch_s=statistics.median(job.epoch_s for job in jobs)
+    )
+
+
+def _overtaken(tool: str, jobs: Mapping[str, Sequence[JobTime]]) -> str:
+    mine = jobs.get(tool)
+    if not mine:
+        return MISSING
+    found = {
+        other: epoch
+        for other, theirs in jobs.items()
+        if theirs
+        and _may_differ(mine, theirs)
+        and (epoch := overtaking_epoch(_typical(mine), _typical(theirs))) is not None
+    }
+    ordered = sorted(found.items(), key=lambda item: item[1])
+    return ", ".join(f"{escape(other)} ({epoch})" for other, epoch in ordered) or MISSING
+
+
+def _may_differ(mine: Sequence[JobTime], theirs: Sequence[JobTime]) -> bool:
+    """Whether the steady epochs of two tools differ, or runs are too few to tell."""
+    if min(len(mine), len(theirs)) < RANKED_REPEATS:
+        return True
+    return differ([job.epoch_s for job in mine], [job.epoch_s for job in theirs])

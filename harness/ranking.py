@@ -1,0 +1,50 @@
+"""Which of a table's tools differ, by the seconds of their repeats: ranks, ratios and intervals in words."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from harness.markdown import MISSING
+from harness.statistics import can_differ, differ, median_interval, ratio_interval, shared_ranks
+
+RANKED_REPEATS = next(count for count in range(1, 100) if can_differ(count, count))
+"""How many runs each tool must have to be ranked."""
+
+
+class Comparison:
+    """The tools of one table that are compared, each with the seconds of its runs."""
+
+    def __init__(self, times: Mapping[str, Sequence[float]]) -> None:
+        self._times = times
+        self._best = min(times, key=lambda tool: statistics.median(times[tool]), default=None)
+        known = sorted(
+            (tool for tool in times if len(times[tool]) >= RANKED_REPEATS),
+            key=lambda tool: statistics.median(times[tool]),
+        )
+        self._letters = shared_ranks(known, lambda one, other: differ(times[one], times[other]))
+
+    def rank(self, tool: str) -> str:
+        """Return a tool's letters; none if it has too few runs to tell, or nothing to be told from."""
+        return self._letters.get(tool, MISSING) if len(self._letters) > 1 else MISSING
+
+    def versus_best(self, tool: str) -> str:
+        """Return the ratio of medians to the best tool, with its interval where both have runs enough."""
+        assert self._best is not None
+        mine, best = self._times[tool], self._times[self._best]
+        known = tool != self._best and min(len(mine), len(best)) >= RANKED_REPEATS
+        return ratio_text(
+            statistics.median(mine) / statistics.median(best), ratio_interval(mine, best) if known else None
+        )
+
+
+def ratio_text(ratio: float, interval: tuple[float, float] | None) -> str:
+    """Return a ratio, and its interval where there is one."""
+    return f"{ratio:.2f}" + (f" ({interval[0]:.2f} – {interval[1]:.2f})" if interval else "")
+
+
+def interval_text(values: Sequence[float], spec: str, factor: float = 1.0) -> str:
+    """Return a median, and its 95 % interval, or the least and the most of fewer than six values."""
+    median = f"{factor * statistics.median(values):{spec}}"
+    if len(values) == 1:
+        return median
+    low, high = median_interval(values) or (min(values), max(values))
+    return f"{median} ({factor * low:{spec}} – {factor * high:{spec}})"
