@@ -29,7 +29,6 @@ from harness.session import (
     plan_session,
     prepare_environments,
     prove_cells,
-    repeat_drifted,
     run_session,
 )
 from harness.tables import render_markdown
@@ -150,8 +149,11 @@ def fill_matrix(
         measured += [(item.cell, content) for item, content in found]
         run += [(item, content) for item, content in found if item.done is None]
         cells = next_round(measured) if arguments.rigorous else []
-    with SessionView(drifted_cells(run), console) as view:
-        yield from repeat_drifted(run, host, arguments.results, view, session)
+    if drifted := drifted_cells(run):
+        with SessionView(drifted, console) as view:
+            for item in drifted:
+                view.line(f"{item.cell.label}: the machine was off its usual speed before it; it is run once more")
+            yield from run_session(drifted, host, arguments.results, view, session)
 
 
 def run_audit(arguments: argparse.Namespace) -> int:
@@ -178,7 +180,8 @@ def run_audit(arguments: argparse.Namespace) -> int:
     verdicts = prove_cells(proofs, interpreters, host, print)
     for cell, verdict in verdicts.items():
         label = f"{cell.tool} · {cell.device} · {cell.workload.label}"
-        worst = worst_judgement(curves[other] for other in proofs[cell] if other in curves)
+        trained = [other for other in proofs[cell] if other.steps is None] or proofs[cell]
+        worst = worst_judgement(curves[other] for other in trained if other in curves)
         print("\n".join(render_ladder(label, verdict, worst)))
     supported = [verdict for verdict in verdicts.values() if verdict["supported"]]
     proven = sum(verdict["level"] in PROVEN for verdict in supported)

@@ -40,7 +40,7 @@ FINDINGS = [
     for number in range(15)
 ]  # fmt: skip
 SERIES_POINTS = 60
-GPU = {"gpu_pct": 71.2, "power_w": 203.1, "sm_clock_mhz": 1410.0, "memory_mib": 2048.0, "temperature_c": 61.0}
+GPU = {"gpu_pct": 71.2, "gpu_power_w": 203.1, "sm_clock_mhz": 1410.0, "gpu_memory_mib": 2048.0, "temperature_c": 61.0}
 SEEN = {
     "cpu_pct": 87.6, "busiest_core_pct": 93.1, "others_pct": 0.4, "rss_mib": 697.0, "package_energy_j": None,
     "gpu_strangers": 0,
@@ -86,7 +86,7 @@ def make_outcome(cell: Cell, stream: random.Random) -> Outcome:
     result = {"error_rate": 0.02, "loss": 0.07, "peak_memory_bytes": None, "python": "3.11.7", "packages": PACKAGES}
     events.append({"event": "result", "at": now, "process_s": 2 * now, **result})
     gpus = [{**GPU, "energy_j": 200 * now, "throttle": []}] if cell.device == "gpu" else []
-    names = ("at_s", "cpu_s", "rss_mib", *(("gpu_pct", "power_w") if gpus else ()))
+    names = ("at_s", "cpu_s", "rss_mib", *(("gpu_pct", "gpu_power_w") if gpus else ()))
     series = {name: [round(stream.uniform(0, 100), 2) for _ in range(SERIES_POINTS)] for name in names}
     seen = {"training": {**SEEN, "gpus": gpus}, "steady": {**SEEN, "gpus": gpus}, "series": series, "reasons": {}}
     return Outcome(status="ok", reason=None, events=events, log=[], started=0.0, total_s=now + 1.0, utilisation=seen)

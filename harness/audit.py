@@ -229,15 +229,12 @@ def _audit_tool(
                 show(f"proving {tool} · {device} · {cell.workload.label}")
                 try:
                     prover = prover or stack.enter_context(Prover(tool, device, host["cores"], python))
+                    known = prover.prove(cell.workload)
                 except OSError as error:
-                    return verdicts | dict.fromkeys(
-                        [cell for cell in cells if cell not in verdicts],
-                        no_verdict(f"the proof's process cannot be started: {error.strerror}"),
-                    )
-                known = prover.prove(cell.workload)
+                    known = no_verdict(f"the proof's process cannot be started: {error.strerror}")
                 if known["findings"] and not any(finding["fault"] for finding in known["findings"]):
                     write_whole(verdict_path(key), json.dumps(known, indent=1, allow_nan=False) + "\n")
-                if prover.spent:
+                if prover and prover.spent:
                     stack.close()
                     prover = None
             by_key[key] = verdicts[cell] = known

@@ -52,7 +52,8 @@ EXPLANATION = [
 class Change:
     """One cell of A and B; the row of a folder that knows nothing of it is None.
 
-    `ratio` is B's median time over A's, where both are ok and proven; `interval` is there where repeats suffice.
+    `ratio` is B's median time over A's, where both are ok and proven; `interval` is there where repeats suffice, and
+    `significant` says that they tell A and B apart.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Change:
     second: Row | None
     ratio: float | None = None
     interval: tuple[float, float] | None = None
+    significant: bool = False
 
     @property
     def ratio_text(self) -> str:
@@ -166,15 +168,20 @@ def _judge_runs(name: str, first: Row, second: Row) -> Change:
         return change
     before_s, after_s = runs_s(first), runs_s(second)
     ratio, enough = median(after_s) / median(before_s), min(len(before_s), len(after_s)) >= RANKED_REPEATS
+    significant = enough and ratio != 1 and differ(before_s, after_s)
     if _has_learned_less(first, second):
         verdict = "wrong"
-    elif not enough:
-        verdict = "too few"
-    elif ratio == 1 or not differ(before_s, after_s):
-        verdict = "same"
-    else:
+    elif significant:
         verdict = "slower" if ratio > 1 else "faster"
-    return replace(change, verdict=verdict, ratio=ratio, interval=ratio_interval(after_s, before_s) if enough else None)
+    else:
+        verdict = "same" if enough else "too few"
+    interval = ratio_interval(after_s, before_s) if enough else None
+    return replace(change, verdict=verdict, ratio=ratio, interval=interval, significant=significant)
+
+
+def learned_less(before: float, after: float) -> bool:
+    """Whether an error rate is above another one by WORSE, rounding aside."""
+    return after - before >= WORSE - 1e-9
 
 
 def _has_learned_less(first: Row, second: Row) -> bool:
@@ -182,7 +189,7 @@ def _has_learned_less(first: Row, second: Row) -> bool:
     before, after = (
         [run["error_rate"] for run in row["runs"] if run["error_rate"] is not None] for row in (first, second)
     )
-    return bool(before and after) and min(after) - max(before) >= WORSE
+    return bool(before and after) and learned_less(max(before), min(after))
 
 
 def _describe_speed(change: Change) -> str:
@@ -289,10 +296,11 @@ def _changed(change: Change, notes: Notes) -> str:
 def render_json(changes: Iterable[Change]) -> str:
     """Return B's times as github-action-benchmark reads them, its `customSmallerIsBetter`.
 
-    Left out are cells that failed or are not proven: they have no time that counts. `range` is the 95 % interval of
-    the median, where there are six repeats or more.
+    Left out are cells that failed, are not proven or have learned less: they have no time that counts. `range` is the
+    95 % interval of the median, where there are six repeats or more.
     """
-    entries = [_entry(change, change.second) for change in changes if change.second and _is_sound(change.second)]
+    sound = [change for change in changes if change.verdict != "wrong" and _is_sound(change.second)]
+    entries = [_entry(change, change.second) for change in sound if change.second]
     return json.dumps(entries, indent=1, allow_nan=False)
 
 
@@ -334,14 +342,13 @@ def find_failures(changes: Iterable[Change], conditions: Iterable[Condition]) ->
     changes = list(changes)
     for condition in conditions:
         for change in changes:
-            enough = condition.verdict != "slower" or (change.ratio or 0.0) > 1 + condition.more_pct / 100
+            slow = condition.verdict == "slower" and (change.ratio or 0.0) > 1 + condition.more_pct / 100
             line = f"{condition.text}: {change.name}" + (f": B / A = {change.ratio_text}" if change.ratio else "")
             line += f"; {speed}" if (speed := _describe_speed(change)) else ""
-            if change.verdict == condition.verdict and enough:
+            if (slow and change.significant) or change.verdict == condition.verdict != "slower":
                 failures.append(line)
-            if condition.verdict == "slower" and enough:
-                if change.verdict == "too few":
-                    doubts.append(f"{line}, but the repeats are too few to tell; run {RANKED_REPEATS} or more of each")
-                elif change.verdict == "same":
-                    doubts.append(f"{line}, but the runs of A and B overlap too much to tell")
+            elif slow and change.interval is None:
+                doubts.append(f"{line}, but the repeats are too few to tell; run {RANKED_REPEATS} or more of each")
+            elif slow:
+                doubts.append(f"{line}, but the runs of A and B overlap too much to tell")
     return failures, doubts

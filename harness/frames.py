@@ -49,10 +49,10 @@ def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFram
         return frame
     frame["ran"] = ~frame["status"].isin(ABSENT)
     frame = frame.sort_values(["ran", "finished_at", "key"])
+    frame["drifted"] = _drifted(frame)
     frame = frame.drop_duplicates([*COORDINATES, "repeat"], keep="last")
     newest = frame.groupby(COORDINATES)["version"].transform("last")
     frame = frame[frame["version"] == newest].sort_values("repeat", kind="stable")
-    frame["drifted"] = _drifted(frame)
     frame["disturbing"] = pd.Series(frame[DISTURBING].to_dict("records"), index=frame.index)
     cells = frame.groupby(COORDINATES, sort=False)
     merged = cells.last()
@@ -61,7 +61,7 @@ def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFram
     merged["status"] = cells["status"].agg(lambda found: next((s for s in found if s != "ok"), "ok"))
     merged["reason"] = cells["reason"].agg(lambda found: next((r for r in found if isinstance(r, str)), ""))
     merged[MEASURED] = cells[MEASURED].median()
-    merged.loc[cells["energy_of"].nunique() > 1, "energy_j"] = float("nan")
+    merged.loc[cells["energy_of"].nunique(dropna=False) > 1, "energy_j"] = float("nan")
     merged["disturbances"] = cells["disturbing"].agg(lambda runs: _disturbances(list(runs)))
     weakest = frame.sort_values("level", kind="stable").groupby(COORDINATES, sort=False)[["level", "verdict"]].first()
     merged[["level", "verdict"]] = weakest
@@ -69,9 +69,13 @@ def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFram
 
 
 def _drifted(frame: pd.DataFrame) -> list[bool]:
-    """Say of each record whether the machine was off its session's usual speed before it."""
+    """Say of each record whether the machine was off its session's usual speed before it.
+
+    Of a cell that was run once more in its session the last record counts.
+    """
     found: dict[Hashable, bool] = {}
-    for _, part in frame[frame["session"].notna()].groupby(["session", "cores"]):
+    newest = frame[frame["session"].notna()].drop_duplicates([*COORDINATES, "repeat", "session"], keep="last")
+    for _, part in newest.groupby(["session", "cores"]):
         speeds = [None if pd.isna(speed) else speed for speed in part["canary_gflops"]]
         found |= zip(part.index, find_drifted(speeds), strict=True)
     return [found.get(place, False) for place in frame.index]
@@ -198,11 +202,11 @@ def describe_repeats(rows: Iterable[Row]) -> list[str]:
     most = max((row["repeats"] for row in compared), default=1)
     few = sorted(row["tool"] for row in compared if row["repeats"] < RANKED_REPEATS)
     words = [f"Up to {most} runs a tool."] if most > 1 else []
-    if len(compared) > 1 and len(few) == len(compared):
+    if len(compared) > 1 and len(compared) - len(few) < 2 and few:
         count = "One run" if most == 1 else "So few runs"
         words.append(f"{count} a tool cannot tell tools apart (that takes {RANKED_REPEATS}): the order is no rank.")
     elif len(compared) > 1 and few:
-        words.append(f"Too few to be ranked (that takes {RANKED_REPEATS}): {', '.join(few)}.")
+        words.append(f"Too few to be ranked (that takes {RANKED_REPEATS}): {escape(', '.join(few))}.")
     return [" ".join(words), ""] if words else []
 
 

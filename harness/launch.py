@@ -359,5 +359,5 @@ def measured_windows(events: list[Event]) -> tuple[Window, Window] | None:
 
 
 def bounds_window(event: Event, epochs: int) -> bool:
-    """Whether one of the measured windows may begin or end at an event: any step of the warm-up may be its last."""
+    """Whether a measured window may begin at an event, or one of epochs end; any warm-up step may be the last."""
     return event["event"] == "training" or event.get("epoch") in (0, epochs - 1) or event.get("warmup") is True

@@ -25,7 +25,7 @@ NAMES = [name.removesuffix("_s") for name in LEDGER]
 def render_ledger(place: str, rows: Iterable[Row]) -> list[str]:
     """Return the ledger of the tools of one model on one device that came out well; nothing if there are none."""
     order = rank_rows(rows, "train_s")
-    kept = [row for row in order if row["status"] == "ok" and _times(row)[0]["start_s"] is not None]
+    kept = [row for row in order if _times(row)]
     if not kept:
         return []
     jobs = {row["tool"]: _jobs(row) for row in kept if row["ranked"]}
@@ -34,7 +34,9 @@ def render_ledger(place: str, rows: Iterable[Row]) -> list[str]:
 
 
 def _times(row: Row) -> list[dict[str, float | None]]:
-    return [run["time"] for run in row["runs"] if run["status"] == "ok"]
+    """Return the ledgers of a cell that came out well: without old ones and those of workers that did not exit."""
+    times = [run["time"] for run in row["runs"]] if row["status"] == "ok" else []
+    return [time for time in times if time["start_s"] is not None and time["total_s"] is not None]
 
 
 def _line(row: Row, jobs: Mapping[str, Sequence[JobTime]]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -111,12 +112,14 @@ def _finite(value: Any) -> Any:
 
 def without_folders(text: str) -> str:
     """Take the folders of this machine's user out of a text."""
-    named = {samenet_home(): "SAMENET_HOME", PROJECT: ".", Path(tempfile.gettempdir()): "TMPDIR"}
-    with contextlib.suppress(RuntimeError):
+    named = {samenet_home(): "SAMENET_HOME", PROJECT: "."}
+    with contextlib.suppress(OSError):  # no folder is fit for temporary files
+        named[Path(tempfile.gettempdir())] = "TMPDIR"
+    with contextlib.suppress(RuntimeError):  # this user has no home
         named[Path.home()] = "~"
     for folder, name in named.items():
         if folder != Path("/"):
-            text = text.replace(str(folder), name)
+            text = re.sub(rf"(?<![\w./-]){re.escape(str(folder))}(?![\w-])", name, text)
     return text
 
 
@@ -152,9 +155,9 @@ def _ends(outcome: Outcome) -> dict[str, float | None]:
     """Return the time before a worker's first measurement and, if it came to a result, after its last."""
     measured = [event for event in outcome.events if "wall_s" in event]
     ends: dict[str, float | None] = {"start_s": None, "end_s": None}
-    if outcome.total_s is not None and measured:
+    if measured:
         ends["start_s"] = measured[0]["at"] - measured[0]["wall_s"] - outcome.started
-        if outcome.events[-1]["event"] == "result":
+        if outcome.total_s is not None and outcome.events[-1]["event"] == "result":
             ends["end_s"] = outcome.started + outcome.total_s - measured[-1]["at"]
     return ends
 

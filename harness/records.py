@@ -47,6 +47,7 @@ NAMES_WITHIN = {
         "time_limit_s", "price_per_hour", "workload",
     ),
     "cell.workload": ("parameters",),
+    "cell.workload.parameters": (),
     "canary": ("gflops", "others_pct", "reason"),
     "time": (*LEDGER, "first_step_s", "steady_epoch_s", "total_s"),
     "utilisation": (
@@ -60,6 +61,7 @@ NAMES_WITHIN = {
 }  # fmt: skip
 """What is needed of those parts, and of parts within them."""
 LISTED = {
+    "host.gpus": ("name",),
     "epochs": ("wall_s", "samples", "loss"),
     "checks": ("epoch", "error_rate"),
     "steps": ("wall_s", "process_s", "warmup", "loss"),
@@ -209,9 +211,11 @@ def read_record(path: Path) -> Record:
 def _missing_within(content: dict[str, Any]) -> list[str]:
     """Return what a record lacks of the names within its parts."""
     missing = []
-    for path, names in NAMES_WITHIN.items():
+    steps = {"cell.steps": ("warmup", "timed")} if "steps" in content["cell"] else {}
+    for path, names in (NAMES_WITHIN | steps).items():
         part = _part(content, path)
         missing += [f"{path}.{name}" for name in names if not (isinstance(part, dict) and name in part)]
+        missing += [] if names or isinstance(part, dict) else [path]
     for path, names in LISTED.items():
         entries = _part(content, path)
         if not isinstance(entries, list):

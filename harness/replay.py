@@ -13,7 +13,7 @@ from typing import Any
 from frameworks import TOOLS
 from harness.audit import installed_packages, no_verdict
 from harness.canary import DRIFT, release_canary
-from harness.compare import WORSE
+from harness.compare import learned_less
 from harness.data import prepare
 from harness.environments import (
     EnvironmentFailedError,
@@ -186,12 +186,13 @@ def _run(cell: Cell, python: str, data: Path, facts: dict[str, Any], host: dict[
 def stored_runs_s(content: Mapping[str, Any], records: Iterable[Record]) -> list[float]:
     """Return the seconds of all runs of a record's cell: those that differ from it in nothing but the repeat.
 
-    Of a repeat that was run several times the newest counts, as in tables.
+    Of a repeat that was run several times the newest one that came out well counts.
     """
     wanted = _identity(content)
     same = [record.content for record in records if _identity(record.content) == wanted]
-    newest = {one["cell"]["repeat"]: one for one in sorted(same, key=lambda one: str(one["finished_at"]))}
-    return [seconds for one in newest.values() if (seconds := measured_s(one)) is not None]
+    ordered = sorted(same, key=lambda one: str(one["finished_at"]))
+    newest = {one["cell"]["repeat"]: seconds for one in ordered if (seconds := measured_s(one)) is not None}
+    return list(newest.values())
 
 
 def _identity(content: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -210,7 +211,7 @@ def describe_replay(
     if seconds is None:
         return [*changed, f"{again['status']}: {again['reason']}"], False
     then, now = stored["error_rate"], again["error_rate"]
-    has_learned_less = then is not None and now is not None and now - then >= WORSE
+    has_learned_less = then is not None and now is not None and learned_less(then, now)
     return [*changed, *_outcomes(stored, again), judge_time(seconds, runs_s)], not has_learned_less
 
 

@@ -84,7 +84,7 @@ def _group_of(pid: int) -> int | None:
 
 
 def read_cores(cores: Sequence[int]) -> tuple[float, ...]:
-    """Return for each of these cores the seconds it was busy so far, for anybody. Raises OSError, KeyError.
+    """Return for each of these cores the seconds it was busy so far, for anybody. Raises OSError, KeyError, ValueError.
 
     Fields as in proc_stat(5): busy is all but idle and iowait, with what the hypervisor took; the two kinds of guest
     time stand in user and nice already.

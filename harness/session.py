@@ -219,21 +219,8 @@ def _packages(outcome: Outcome, interpreter: str | EnvironmentFailedError | None
     return None
 
 
-def repeat_drifted(
-    run: Sequence[tuple[Planned, dict[str, Any]]], host: dict[str, Any], results: Path, view: View, session: str
-) -> Iterator[dict[str, Any]]:
-    """Run the cells of a session once more before which the machine was off its usual speed, and yield their records.
-
-    `run` are all cells that the session has run, each with its record.
-    """
-    drifted = drifted_cells(run)
-    for item in drifted:
-        view.line(f"{item.cell.label}: the machine was off its usual speed before it; it is run once more")
-    yield from run_session(drifted, host, results, view, session)
-
-
 def drifted_cells(run: Sequence[tuple[Planned, dict[str, Any]]]) -> list[Planned]:
-    """Return the cells with a result before which the machine's speed was off that of the session, on as many cores."""
+    """Return the cells that are ok before which the machine's speed was off that of the session, on as many cores."""
     drifted = []
     for cores in dict.fromkeys(item.cores for item, _ in run):
         group = [(item, content) for item, content in run if item.cores == cores]

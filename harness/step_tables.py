@@ -32,8 +32,9 @@ STEP_EXPLANATION = [
     "timed steps ± their population standard deviation; images/s is the batch over that mean ± its uncertainty",
     "(jitter), as tf_cnn_benchmarks defines them, over the steps of all runs. The median of one run's steps stands",
     "with its 95 % interval (six steps or more), which says nothing of other runs; of several runs it is the median of",
-    "their medians with its interval, and that is what ranks and vs best compare. Steps says how many there are, and",
-    "of how many where time ran out before. Energy is that of the timed steps.",
+    "their medians with its interval (of fewer than six runs: the least and the most), and that is what ranks and vs",
+    "best compare. Steps says how many there are, and of how many where time ran out before. Energy is that of the",
+    "timed steps.",
     "",
 ]
 
@@ -106,7 +107,7 @@ def step_table(ranked: Sequence[Row], notes: Notes) -> pd.DataFrame:
                 "Tool": escape(row["tool"]),
                 "Rank": comparison.rank(row["tool"]) if row["ranked"] else MISSING,
                 "ms per batch": _marked_ms(row, summary, notes),
-                "Median ms (95 %)": _median_ms(row, summary) if summary else MISSING,
+                "Median ms": _median_ms(row, summary) if summary else MISSING,
                 "Images/s": _images_per_s(summary) if summary else MISSING,
                 "vs best": comparison.versus_best(row["tool"]) if row["ranked"] else MISSING,
                 "Steps": str(held) if held == wanted else f"{held} of {wanted}",

@@ -17,6 +17,7 @@ import numpy as np
 from harness.sensors import (
     GPU_READINGS,
     THROTTLE_REASONS,
+    TICK_S,
     Group,
     Package,
     find_packages,
@@ -32,6 +33,8 @@ PERIOD_GROWTH = 1.25
 """After a mark samples come fast and then slower, so that windows of any length are seen with a like precision."""
 MOST_DOUBT = 0.2
 """How far samples may lie from the ends of a window, as a part of its length; so much of a number may be wrong."""
+TICKS = 10
+"""How many ticks of the system's CPU clock a window must last: one tick more or less may be counted in it."""
 JOIN_S = 10.0
 """How long to wait for a driver that does not answer."""
 SERIES_POINTS = 60
@@ -86,7 +89,7 @@ class Watch:
         self._thread.join(JOIN_S)
 
     def mark(self) -> None:
-        """Take a sample now: a window begins."""
+        """Take a sample now: a window begins or ends."""
         self._wake.set()
 
     def _watch(self) -> None:
@@ -198,11 +201,15 @@ def _summarize_cpu(
 ) -> dict[str, float | None]:
     """Return what the group and others took of its cores, in per cent of all of them or of the busiest one."""
     wall_s = window.end - window.start
-    group_s = window.used([sample.cpu_s for sample in samples])
+    counted = wall_s >= TICKS * TICK_S
+    if not counted:
+        for name in ("cpu_pct", "busiest_core_pct", "others_pct"):
+            reasons.setdefault(name, f"a window of {wall_s:.3g} s is too short for ticks of {TICK_S:g} s")
+    group_s = window.used([sample.cpu_s for sample in samples]) if counted else None
     by_core = [
         window.used([sample.core_s[core] if sample.core_s else None for sample in samples]) for core in range(cores)
     ]
-    busy_s = [used for used in by_core if used is not None]
+    busy_s = [used for used in by_core if used is not None] if counted else []
     if busy_s and not any(busy_s):
         busy_s = []
         for name in ("busiest_core_pct", "others_pct"):

@@ -11,7 +11,7 @@ from harness.launch import Outcome
 from harness.plan import Cell, Measure, Steps
 from harness.recording import OF_GPUS, Circumstances, make_record
 from harness.records import Planned, read_records
-from harness.session import plan_session, repeat_drifted, run_session
+from harness.session import drifted_cells, plan_session, run_session
 from workloads import make_workload
 from workloads.spec import DataSet, Noise
 
@@ -149,7 +149,7 @@ def run(cells: list[Cell], results: Path, **options: bool) -> tuple[list[dict[st
     planned = plan_session(cells, HOST, read_records(results), fresh=options.get("fresh", False))
     contents = list(run_session(planned, HOST, results, view, "s"))
     done = [(item, content) for item, content in zip(planned, contents, strict=True) if item.done is None]
-    return [*contents, *repeat_drifted(done, HOST, results, view, "s")], view
+    return [*contents, *run_session(drifted_cells(done), HOST, results, view, "s")], view
 
 
 def write_interpreter(folder: Path, body: str) -> str:

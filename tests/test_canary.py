@@ -51,6 +51,10 @@ def test_a_speed_off_the_median_by_more_than_a_tenth_has_drifted() -> None:
     assert find_drifted([100.0, 91.0, 109.0]) == [False, False, False]
 
 
+def test_which_of_two_speeds_is_the_usual_one_cannot_be_told() -> None:
+    assert find_drifted([100.0, 50.0]) == [False, False]
+
+
 def test_an_unknown_speed_has_not_drifted() -> None:
     assert find_drifted([None, None]) == [False, False]
     assert find_drifted([100.0, None, 50.0, 100.0]) == [False, False, True, False]

@@ -14,6 +14,8 @@ from workloads import make_workload
 pytestmark = [pytest.mark.conformance, pytest.mark.usefixtures("quiet_machine")]
 LEDGER_TOLERANCE = 0.02
 """The part of a process's wall time that may be accounted for by nobody."""
+PREEMPTION_S = 0.05
+"""What a busy system may take between two parts; the null tool's whole process takes a few tenths of a second."""
 
 
 @pytest.mark.parametrize("make", [make_cell, make_step_cell], ids=["epochs", "steps"])
@@ -28,10 +30,10 @@ def test_a_cell_is_ok_and_its_ledger_closes(
     (content,), _ = run([cell], tmp_path)
     assert (content["status"], content["reason"]) == ("ok", None)
     time, seen = content["time"], content["utilisation"]
-    assert abs(time["other_s"]) < LEDGER_TOLERANCE * time["total_s"]
+    assert abs(time["other_s"]) < max(LEDGER_TOLERANCE * time["total_s"], PREEMPTION_S)
     assert content["versions"]["packages"]["numpy"]
     if tool != FLOOR and cell.steps is None:
         assert content["epochs"][1]["loss"] < content["epochs"][0]["loss"]
         assert content["error_rate"] < 0.5
     if tool != FLOOR:
-        assert seen["rss_mib"] is None or seen["rss_mib"] > 50
+        assert seen["missing"]["rss_mib"] if seen["rss_mib"] is None else seen["rss_mib"] > 50

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from harness.audit import no_verdict
-from harness.compare import Change, compare, find_failures, read_conditions, render_comparison, render_json
+from harness.compare import (
+    Change,
+    compare,
+    find_failures,
+    learned_less,
+    read_conditions,
+    render_comparison,
+    render_json,
+)
 from harness.records import Record, write_record
 from runner import main
 from tests.helpers import HOST, make_cell, make_content, make_step_cell, make_step_content
@@ -123,7 +131,12 @@ def test_a_cell_that_learns_less_is_wrong_however_fast_it_is() -> None:
     assert (change.verdict, change.ratio) == ("wrong", pytest.approx(0.5))
     assert find_failures([change], read_conditions(["wrong"]))[0] == [f"wrong: {TORCH}: B / A = {change.ratio_text}"]
     assert "1.00 %, 5.00 %" in render_comparison([change], "a", "b")
+    assert render_json([change]) == "[]"
+    (slow,) = compared(first, repeats(AFTER_S, error_rate=0.05))
+    assert slow.verdict == "wrong"
+    assert len(find_failures([slow], read_conditions(["slower:5%", "wrong"]))[0]) == 2
     assert verdicts(first, repeats(BEFORE_S, error_rate=0.03)) == ["same"]
+    assert learned_less(21 / 1000, 51 / 1000)
     assert verdicts(first, [*second[:4], first[4]]) == ["same"]
 
 
@@ -334,9 +347,18 @@ def test_bad_input_is_one_message_and_exit_code_2(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    "arguments", [["compare", "a"], ["--results", "x", "compare", "a", "b"], ["compare", "a", "b", "--format", "csv"]]
+    ("arguments", "words"),
+    [
+        (["compare", "a"], "required: B"),
+        (["--results", "x", "compare", "a", "b"], "--results does not go with compare"),
+        (["--fast", "compare", "a", "b"], "--repeats (or --fast) does not go with compare"),
+        (["compare", "a", "b", "--format", "csv"], "invalid choice: 'csv'"),
+    ],
 )
-def test_an_option_that_does_not_belong_is_exit_code_2(arguments: list[str]) -> None:
+def test_an_option_that_does_not_belong_is_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
+    assert words in capsys.readouterr().err

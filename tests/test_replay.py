@@ -123,7 +123,7 @@ def test_only_runs_of_the_very_same_cell_are_its_interval(tmp_path: Path) -> Non
         make_content(make_cell("torch", cores=2, seed=1), [8.0, 1.0]),
         make_content(make_cell("jax", cores=2), [16.0, 1.0]),
         make_content(cell, [32.0, 1.0]) | {"versions": {"python": "3.11.7", "packages": {"numpy": "3"}}},
-        make_content(make_cell("torch", cores=2, repeat=2), [64.0, 1.0]) | {"status": "failed"},
+        make_content(cell, [64.0, 1.0]) | {"status": "failed", "finished_at": "2026-12-31"},
         make_content(cell, [128.0, 1.0]) | {"host": HOST | {"machine": "another"}},
     ]
     for number, one in enumerate([content, *others]):

@@ -132,7 +132,8 @@ def test_a_folder_that_takes_no_lock_is_said(tmp_path: Path, monkeypatch: pytest
 
 def test_what_a_killed_runner_left_half_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / "machine").mkdir()
-    (tmp_path / "machine" / ".partial-x").write_text('{"schema"')
+    for folder in (tmp_path, tmp_path / "machine"):
+        (folder / ".partial-x").write_text('{"schema"')
     (tmp_path / "machine" / "whole.json").write_text("{}")
     with hold_results(tmp_path):
         assert [path.name for path in (tmp_path / "machine").iterdir()] == ["whole.json"]

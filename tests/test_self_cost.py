@@ -84,5 +84,5 @@ def test_the_number_of_pairs_is_checked(home: Path, capsys: pytest.CaptureFixtur
     assert main(["doctor", "--self-cost", "--pairs", "0"]) == 2
     assert "--pairs is 0; accepted: a whole number from 1 to 1000" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
-        main(["doctor", "--pairs", str(PAIRS + 1)])
+        main(["doctor", "--pairs", str(PAIRS)])
     assert stop.value.code == 2

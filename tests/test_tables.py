@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 from weakref import ref
 
+import pytest
+
 from harness.audit import no_verdict
-from harness.frames import group_rows
+from harness.frames import describe_repeats, group_rows
+from harness.ledger_tables import render_ledger
 from harness.records import Record
 from harness.tables import Notes, device_table, render_markdown, to_frame, tool_table
 from tests.helpers import HOST, make_cell, make_content
@@ -146,6 +149,55 @@ def test_speedup_of_made_up_times() -> None:
     table = device_table(rows, [("cpu", 2), ("gpu", 2)])
     assert table.iloc[0].tolist() == ["torch", "9.00", "3.00", "3.00"]
     assert table.iloc[1].tolist() == ["null", "1.00", "–", "–"]
+
+
+def five_runs(tool: str, epoch_s: float, spread_s: float) -> list[dict[str, Any]]:
+    """Five runs with a first epoch of 9 s for torch and 4 s for others, and steady epochs that scatter."""
+    first_s = 9.0 if tool == "torch" else 4.0
+    return [make_content(make_cell(tool, repeat=run), [first_s, *[epoch_s + run * spread_s] * 3]) for run in range(5)]
+
+
+@pytest.mark.parametrize(("spread_s", "overtakes"), [(0.001, True), (0.2, False)])
+def test_a_tool_overtakes_another_only_where_their_epochs_differ(spread_s: float, overtakes: bool) -> None:
+    text = "\n".join(
+        render_ledger("CPU", rows_of(*five_runs("torch", 1.0, spread_s), *five_runs("jax", 1.1, spread_s)))
+    )
+    assert ("jax (" in text) == overtakes
+
+
+def test_a_run_that_did_not_exit_has_no_place_in_the_ledger() -> None:
+    contents = five_runs("torch", 1.0, 0.0)
+    contents[0]["time"] |= {"total_s": None, "end_s": None, "other_s": None}
+    table = render_ledger("CPU", rows_of(*contents))[2]
+    assert "17.00" in table
+    assert render_ledger("CPU", rows_of(contents[0])) == []
+
+
+def test_energy_of_which_not_the_same_was_read_is_not_shown() -> None:
+    contents = five_runs("torch", 1.0, 0.0)
+    for content in contents:
+        content["utilisation"]["package_energy_j"] = 30.0
+    assert tool_table(rows_of(*contents), Notes())["J per epoch"].tolist() == ["15 [1]"]
+    contents[0]["utilisation"]["package_energy_j"] = None
+    assert "J per epoch" not in tool_table(rows_of(*contents), Notes())
+
+
+def test_a_tool_with_too_few_runs_to_be_ranked_is_named() -> None:
+    two, few = [*five_runs("torch", 1.0, 0.0), *five_runs("jax", 2.0, 0.0)], five_runs("mxnet", 3.0, 0.0)[:2]
+    assert (
+        describe_repeats(rows_of(*two, *few))[0] == "Up to 5 runs a tool. Too few to be ranked (that takes 5): mxnet."
+    )
+    assert describe_repeats(rows_of(*two))[0] == "Up to 5 runs a tool."
+    assert describe_repeats(rows_of(*two[:5], *few))[0].endswith("(that takes 5): the order is no rank.")
+
+
+def test_a_drift_stays_marked_when_other_cells_of_its_session_were_run_again() -> None:
+    contents = five_runs("torch", 1.0, 0.0)[:3]
+    contents[2]["canary"] = contents[2]["canary"] | {"gflops": 80.0}
+    later = {"session": "later", "finished_at": "2026-02-01T00:00:00+00:00"}
+    again = [content | later for content in five_runs("torch", 1.0, 0.0)[:2]]
+    (row,) = rows_of(*contents, *again)
+    assert "usual speed before 1 of 3 runs" in row["disturbances"][0]
 
 
 def test_the_floor_is_never_the_best() -> None:

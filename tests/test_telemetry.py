@@ -75,6 +75,15 @@ def test_a_steady_group_is_summed_up() -> None:
     }
 
 
+def test_a_window_of_a_few_ticks_has_no_cpu_time() -> None:
+    watch = make_watch([make_sample(at / 100) for at in range(11)])
+    long, short = summarize(watch, 0.0, 0.1), summarize(watch, 0.0, 0.05)
+    assert (long["cpu_pct"], long["reasons"]) == (pytest.approx(25.0), {})
+    assert [short[name] for name in ("cpu_pct", "busiest_core_pct", "others_pct")] == [None, None, None]
+    assert short["reasons"]["cpu_pct"] == "a window of 0.05 s is too short for ticks of 0.01 s"
+    assert short["package_energy_j"] == pytest.approx(2.0)
+
+
 def test_counters_are_interpolated_at_both_ends_of_the_window() -> None:
     counted = [0.0, 0.0, 4.0, 8.0, 12.0, 16.0, 16.0]
     watch = make_watch([make_sample(float(at), package_j=joules) for at, joules in enumerate(counted)])

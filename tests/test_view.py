@@ -65,6 +65,8 @@ def test_a_step_in_words(loss: float | None, words: str) -> None:
 def test_a_measurement_of_steps_in_words() -> None:
     content = make_step_content(make_step_cell(), [9.0, 0.1, 0.3, 0.2])
     assert describe_record(content) == "ok: 3 steps, median 200.0 ms, 13.6 s in all"
+    content["time"]["total_s"] = None
+    assert describe_record(content) == "ok: 3 steps, median 200.0 ms, did not exit by itself"
 
 
 def test_time_left_is_learnt_from_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
