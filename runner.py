@@ -82,7 +82,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     again.add_argument("record", type=Path, metavar="RECORD", help="JSON file of a results folder")
     doctor = commands.add_parser("doctor", help="say which tools, devices and data sets are here")
     doctor.add_argument("--self-cost", action="store_true", help="measure what watching a training costs it")
-    doctor.add_argument("--pairs", type=int, help=f"of runs, for --self-cost ({PAIRS})")
+    doctor.add_argument("--pairs", type=int, help=f"of stretches, for --self-cost ({PAIRS})")
     chosen = parser.parse_args(arguments)
     if chosen.command:
         accepted = {"command", *OPTIONS_OF[chosen.command]}

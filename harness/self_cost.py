@@ -1,81 +1,95 @@
-"""Measures what watching costs: the same small training with the sampler and without it, in pairs."""
+"""Measures what watching costs: one small training in stretches, every other of which has the sampler."""
 
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from frameworks import FLOOR, TOOLS
 from harness.data import prepare
+from harness.ending import Event
 from harness.environments import find_environment, python_of, requirements_of
 from harness.host import available_cores
 from harness.launch import launch_worker
 from harness.plan import Cell
-from harness.recording import time_ledger
 from harness.statistics import median_interval
 from harness.telemetry import PERIOD_S, Watch
 from workloads import make_workload
 from workloads.errors import UserError
 
-PAIRS = 20
+PAIRS = 60
 MOST_PAIRS = 1000
-EPOCHS = 60
-"""Some seconds of training, so that every run meets several samples."""
+RUN_PAIRS = 10
+"""How many pairs of stretches one run of the cell has."""
+WARM_UP_EPOCHS = 10
+STRETCH_EPOCHS = 30
+"""Some seconds of training, so that a watched stretch meets several samples."""
 PREFERRED = ("torch", *TOOLS)
 """The tools in the order in which one that is installed is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Seconds of training, how many samples were taken, and the CPU seconds these took."""
+    """Seconds of the watched and of the unwatched stretch of each pair, and the CPU seconds that samples took."""
 
-    train_s: float
+    watched_s: list[float]
+    unwatched_s: list[float]
     samples: int
     sampling_s: float
 
 
-Launch = Callable[[bool], Run]
-"""Runs the cell once, watched or not."""
+Launch = Callable[[int], Run]
+"""Runs the cell once with so many pairs of stretches."""
 
 
-class _CountedWatch(Watch):
-    """A watch that knows the CPU seconds of its sampler."""
+class _SwitchedWatch(Watch):
+    """A watch that looks only while it is switched on, and knows the CPU seconds of its sampler."""
 
-    sampling_s = 0.0
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.sampling_s = 0.0
+        self._on = threading.Event()
+        self._on.set()
+
+    def switch(self, *, on: bool) -> None:
+        """Look from now on, or do not."""
+        if on:
+            self._on.set()
+        else:
+            self._on.clear()
+
+    def __exit__(self, *error: object) -> None:
+        self._on.set()
+        super().__exit__(*error)
+
+    def _sample(self, *arguments: Any) -> Any:
+        self._on.wait()
+        return super()._sample(*arguments)
 
     def _watch(self) -> None:
         super()._watch()
         self.sampling_s = time.thread_time()
 
 
-class _ClosedWatch(_CountedWatch):
-    """A watch that never looks."""
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """There is nothing to end."""
-
-
 def report_self_cost(pairs: int) -> Iterator[str]:
-    """Yield one line a pair of runs, then what the sampler costs.
+    """Yield one line a run of the cell, then what the sampler costs.
 
     Raises UserError for a number of pairs that cannot be measured and for a cell that does not run.
     """
     if not 1 <= pairs <= MOST_PAIRS:
         raise UserError(f"--pairs is {pairs}; accepted: a whole number from 1 to {MOST_PAIRS}. Correct the option.")
     tool, python = find_tool()
-    cell = small_cell(tool)
     if tool == FLOOR:
         yield (
             f"no tool's environment is here: {FLOOR} is measured, which trains nothing, so that the ratio says next to "
             "nothing; start `python runner.py` first, which makes them"
         )
-    data, _ = prepare(cell.workload.data)
-    yield from compare_runs(lambda watched: run_once(cell, python, data, watched=watched), pairs, cell.label)
+    data, _ = prepare(small_cell(tool, epochs=1).workload.data)
+    yield from compare_stretches(lambda count: run_stretches(tool, python, data, count), pairs, tool)
 
 
 def find_tool() -> tuple[str, str]:
@@ -87,57 +101,77 @@ def find_tool() -> tuple[str, str]:
     return FLOOR, sys.executable
 
 
-def small_cell(tool: str) -> Cell:
+def small_cell(tool: str, *, epochs: int) -> Cell:
     """Return the cell that is run again and again."""
     return Cell(
         tool=tool,
         device="cpu",
         cores=None,
-        workload=make_workload("digits-cnn", {"epochs": EPOCHS}),
+        workload=make_workload("digits-cnn", {"epochs": epochs}),
         precision="float32",
         measure="epochs",
         steps=None,
         repeat=0,
         seed=0,
-        time_limit_s=600,
+        time_limit_s=3600,
         environment="managed",
     )
 
 
-def run_once(cell: Cell, python: str, data: Path, *, watched: bool) -> Run:
-    """Run a cell, watched as in a session or not at all. Raises UserError if it does not end well."""
-    watches: list[_CountedWatch] = []
+def is_watched(epoch: int) -> bool:
+    """Whether an epoch belongs to a watched stretch. Which one of a pair that is alternates.
+
+    So a machine that becomes slower favours neither. The warm-up is watched and counts for nothing.
+    """
+    pair, second = divmod((epoch - WARM_UP_EPOCHS) // STRETCH_EPOCHS, 2)
+    return epoch < WARM_UP_EPOCHS or (pair + second) % 2 == 0
+
+
+def run_stretches(tool: str, python: str, data: Path, pairs: int) -> Run:
+    """Run the cell, watched as in a session in every other stretch. Raises UserError if it does not end well."""
+    cell = small_cell(tool, epochs=WARM_UP_EPOCHS + 2 * pairs * STRETCH_EPOCHS)
+    watches: list[_SwitchedWatch] = []
 
     def make_watch(pid: int, cores: Sequence[int], gpus: Sequence[str]) -> Watch:
-        watches.append((_CountedWatch if watched else _ClosedWatch)(pid, cores, gpus))
+        watches.append(_SwitchedWatch(pid, cores, gpus))
         return watches[0]
 
-    outcome = launch_worker(cell, len(available_cores()), python, data, lambda event: None, make_watch)
-    train_s = time_ledger(outcome)["train_s"]
-    if outcome.status != "ok" or train_s is None:
+    def prepare_next(event: Event) -> None:
+        if event["event"] == "epoch":
+            watches[0].switch(on=is_watched(event["epoch"] + 1))
+
+    outcome = launch_worker(cell, len(available_cores()), python, data, prepare_next, make_watch)
+    if outcome.status != "ok":
         raise UserError(
             f"{cell.label} ended as {outcome.status} ({outcome.reason}); accepted: a cell that runs. Find out what is "
             f"wrong with `python runner.py --only tool={cell.tool}` and start again."
         )
-    return Run(train_s=train_s, samples=len(watches[0].samples), sampling_s=watches[0].sampling_s)
+    counted = [event for event in outcome.events if event["event"] == "epoch"][WARM_UP_EPOCHS:]
+    stretches: dict[bool, list[float]] = {True: [], False: []}
+    for start in range(0, len(counted), STRETCH_EPOCHS):
+        stretch = counted[start : start + STRETCH_EPOCHS]
+        stretches[is_watched(stretch[0]["epoch"])].append(sum(event["wall_s"] for event in stretch))
+    return Run(
+        watched_s=stretches[True],
+        unwatched_s=stretches[False],
+        samples=len(watches[0].samples),
+        sampling_s=watches[0].sampling_s,
+    )
 
 
-def compare_runs(launch: Launch, pairs: int, label: str) -> Iterator[str]:
-    """Yield one line a pair, then the median of the paired ratios with its interval, and what a sample takes.
-
-    One run before them, which counts for nothing, has the system read the tool's files. Which run of a pair comes
-    first alternates, so that a machine that becomes slower favours neither.
-    """
-    launch(True)
+def compare_stretches(launch: Launch, pairs: int, tool: str) -> Iterator[str]:
+    """Yield one line a run, then the median of the pairs' ratios with its interval, and what a sample takes."""
     ratios: list[float] = []
     samples, sampling_s = 0, 0.0
-    for number in range(1, pairs + 1):
-        first, second = launch(number % 2 == 1), launch(number % 2 == 0)
-        watched, unwatched = (first, second) if number % 2 else (second, first)
-        ratios.append(watched.train_s / unwatched.train_s)
-        samples, sampling_s = samples + watched.samples, sampling_s + watched.sampling_s
-        yield f"pair {number} of {pairs}: {watched.train_s:.4g} s watched, {unwatched.train_s:.4g} s unwatched"
-    yield f"self-cost: {describe_ratios(ratios)}, for {label}"
+    while len(ratios) < pairs:
+        run = launch(min(RUN_PAIRS, pairs - len(ratios)))
+        ratios += [watched / other for watched, other in zip(run.watched_s, run.unwatched_s, strict=True)]
+        samples, sampling_s = samples + run.samples, sampling_s + run.sampling_s
+        medians = (
+            f"{statistics.median(run.watched_s):.4g} s watched, {statistics.median(run.unwatched_s):.4g} s unwatched"
+        )
+        yield f"{len(ratios)} of {pairs} pairs: {medians}"
+    yield f"self-cost: {describe_ratios(ratios)}, for {STRETCH_EPOCHS} epochs of digits-cnn in {tool}"
     each = f"{1000 * sampling_s / samples:.2f} ms of CPU a sample" if samples else "no run lasted for a sample"
     yield f"sampler: every {PERIOD_S:g} s when steady, {each} ({samples} samples)"
 

@@ -26,7 +26,7 @@ from harness.ledger import samples_trained, time_to_target
 from harness.ledger_tables import LEDGER_EXPLANATION, render_ledger
 from harness.markdown import MISSING, Notes, device_name, escape, number, to_markdown, without_empty
 from harness.ranking import RANKED_REPEATS, Comparison, interval_text
-from harness.records import Record
+from harness.records import OLD_SUITES, Record
 from harness.statistics import SIGNIFICANCE
 from harness.step_tables import STEP_EXPLANATION, render_steps
 
@@ -59,6 +59,7 @@ def render_markdown(records: Iterable[Record]) -> str:
         parts += [
             f"## Machine {machine}: {escape(host['cpu'])}, {host['memory_gib']:g} GiB{escape(gpus)} (suite {suite})",
             "",
+            *([OLD_SUITES[suite], ""] if suite in OLD_SUITES else []),
         ]
         workload = ["model", "batch_size", "precision", "epochs", "seed"]
         for values, cells in group_rows((row for row in part if row["measure"] == "epochs"), workload):

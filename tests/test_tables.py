@@ -245,11 +245,12 @@ def test_a_frame_keeps_no_heavy_part_of_a_record() -> None:
 
 
 def test_machines_and_suites_never_share_a_table() -> None:
-    other = make_content(make_cell("torch"), [1.0], suite="0")
+    other = make_content(make_cell("torch"), [1.0], suite="1")
     elsewhere = make_content(make_cell("torch"), [2.0], host={**HOST, "machine": "ffffffffffff"})
     text = render([make_content(make_cell("torch"), [4.0]), other, elsewhere])
     assert text.count("## Machine") == 3
     assert text.count("| Tool   |   Time (s) |") == 3
+    assert text.count("CPU % is what the worker's own process used.") == 1
 
 
 def test_hostile_text_stays_in_its_cell() -> None:
