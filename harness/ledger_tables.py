@@ -87,8 +87,8 @@ def _overtaken(tool: str, jobs: Mapping[str, Sequence[JobTime]]) -> str:
         other: epoch
         for other, theirs in jobs.items()
         if theirs
-        and _may_differ(mine, theirs)
         and (epoch := overtaking_epoch(_typical(mine), _typical(theirs))) is not None
+        and _may_differ(mine, theirs)
     }
     ordered = sorted(found.items(), key=lambda item: item[1])
     return ", ".join(f"{escape(other)} ({epoch})" for other, epoch in ordered) or MISSING
