@@ -222,15 +222,20 @@ def describe_unverified(rows: Iterable[Row]) -> list[str]:
     return [f"Not known to be the published bytes: {', '.join(unverified)}.", ""] if unverified else []
 
 
-def describe_absence(rows: Iterable[Row]) -> str:
-    """Say why none of the rows was run, the commonest reason first, which stands for all tools that are not named."""
-    tools: dict[tuple[str, str], list[str]] = {}
+def describe_absence(place: str, rows: Iterable[Row]) -> list[str]:
+    """Say why no cell of a place could be run, the commonest reason first, which stands for all tools not named.
+
+    Nothing is said of a place where one could.
+    """
+    tools: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
-        tools.setdefault((row["status"], row["reason"]), []).append(row["tool"])
+        tools.setdefault((row["status"], row["reason"]), {})[row["tool"]] = None
+    if not {status for status, _ in tools} <= {"unavailable", "unsupported"}:
+        return []
     most = max(len(named) for named in tools.values())
     shared = sum(len(named) == most for named in tools.values()) > 1
     parts = []
     for (status, reason), named in sorted(tools.items(), key=lambda item: -len(item[1])):
         whom = "" if len(named) == most and not shared else f" ({', '.join(sorted(named))})"
         parts.append(f"{status}{whom}, {escape(reason)}")
-    return "; ".join(parts)
+    return [f"{place}: {'; '.join(parts)}.", ""]

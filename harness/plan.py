@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -173,13 +173,13 @@ def shuffle_cells(cells: Iterable[Cell]) -> list[Cell]:
     Within a round what is compared stands together: the tools of one model on one device, in an order drawn from seed
     and round, so that none always comes first.
     """
-    groups: dict[tuple[int, Cell], list[Cell]] = {}
+    groups: dict[Hashable, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.repeat):
-        place = replace(cell, tool="", environment="", not_run=None)
+        place = cell.device, cell.cores, cell.workload, cell.precision, cell.measure, cell.steps
         groups.setdefault((cell.repeat, place), []).append(cell)
     shuffled = []
-    for number, ((repeat, place), group) in enumerate(groups.items()):
-        stream = np.random.RandomState([place.seed, repeat, number])
+    for number, group in enumerate(groups.values()):
+        stream = np.random.RandomState([group[0].seed, group[0].repeat, number])
         shuffled += [group[i] for i in stream.permutation(len(group))]
     return shuffled
 

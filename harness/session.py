@@ -239,7 +239,7 @@ def _sizeless(cell: Cell) -> tuple[Hashable, ...]:
 
 def _within(item: Planned, limits: Limits, make_key: KeyMaker) -> Planned:
     """Return a cell, or the same as skipped if its batch is larger than one that memory was too small for."""
-    limit = limits.get(_sizeless(item.cell))
+    limit = limits.get(_sizeless(item.cell)) if limits else None
     if limit is None or item.cell.workload.batch_size <= limit:
         return item
     cell = replace(item.cell, not_run=("skipped", f"out of memory at batch {limit}"))

@@ -8,6 +8,7 @@ from math import comb
 from string import ascii_lowercase
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.01
@@ -94,13 +95,19 @@ def ratio_interval(first: Sequence[float], second: Sequence[float]) -> tuple[flo
 
     Both are drawn anew by themselves, always with the same stream, so that a table comes out the same again.
     """
-    stream = np.random.RandomState(0)
     medians = [
-        np.median(stream.choice(np.asarray(values, np.float64), (RESAMPLES, len(values))), axis=1)
-        for values in (first, second)
+        np.median(np.asarray(values, np.float64)[drawn], axis=1)
+        for values, drawn in zip((first, second), _draws(len(first), len(second)), strict=True)
     ]
     low, high = np.quantile(medians[0] / medians[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+@cache
+def _draws(*counts: int) -> list[NDArray[np.int64]]:
+    """Return which of so many values each resample takes, sample by sample; tables ask for few pairs of sizes."""
+    stream = np.random.RandomState(0)
+    return [stream.randint(0, count, (RESAMPLES, count)) for count in counts]
 
 
 def shared_ranks(ordered: Sequence[str], differing: Callable[[str, str], bool]) -> dict[str, str]:

@@ -45,11 +45,8 @@ def render_steps(cells: Iterable[Row]) -> list[str]:
     for (model, batch, precision, seed), rows in group_rows(cells, ["model", "batch_size", "precision", "seed"]):
         parts += [f"### {escape(model)}: batch {batch}, by step, {precision}, seed {seed}", ""]
         for (device, cores), here in group_rows(rows, ["device", "cores"]):
-            if {row["status"] for row in here} <= {"unavailable", "unsupported"}:
-                absent = {(row["tool"], row["status"], row["reason"]): row for row in here}
-                parts += [f"{device_name(device, cores)}: {describe_absence(absent.values())}.", ""]
-            else:
-                parts += _render_place(device_name(device, cores), here)
+            place = device_name(device, cores)
+            parts += describe_absence(place, here) or _render_place(place, here)
         parts += describe_unverified(rows)
     return parts
 

@@ -76,8 +76,8 @@ def _render_workload(workload: dict[str, Any], cells: Sequence[Row]) -> list[str
     ]
     shown = []
     for (device, cores), rows in group_rows(cells, ["device", "cores"]):
-        if {row["status"] for row in rows} <= {"unavailable", "unsupported"}:
-            parts += [f"{device_name(device, cores)}: {describe_absence(rows)}.", ""]
+        if absence := describe_absence(device_name(device, cores), rows):
+            parts += absence
             continue
         shown.append((device, cores))
         notes = Notes()
