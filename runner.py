@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import signal
 import sys
 import uuid
@@ -231,7 +232,13 @@ def write_report(results: Path) -> Path:
     if not results.is_dir():
         raise UserError(f"results {results} is no folder; accepted: a folder of records. Name it with --results.")
     path = results / "README.md"
-    write_whole(path, render_markdown(read_records(results)))
+    # Records are trees: the collector of cycles would walk through all of them again and again and find nothing.
+    gc.disable()
+    try:
+        tables = render_markdown(read_records(results))
+    finally:
+        gc.enable()
+    write_whole(path, tables)
     return path
 
 

@@ -164,7 +164,8 @@ def _span(content: dict[str, Any]) -> list[Cell]:
 def repeat_cells(cells: list[Cell], repeats: Any, where: str) -> list[Cell]:
     """Return so many rounds of all cells."""
     rounds = range(_whole(repeats, where, least=1, most=1000))
-    return [replace(cell, repeat=number) for number in rounds for cell in cells if cell.repeat == 0]
+    first = [cell for cell in cells if cell.repeat == 0]
+    return first + [replace(cell, repeat=number) for number in rounds[1:] for cell in first]
 
 
 def shuffle_cells(cells: Iterable[Cell]) -> list[Cell]:
@@ -173,14 +174,15 @@ def shuffle_cells(cells: Iterable[Cell]) -> list[Cell]:
     Within a round what is compared stands together: the tools of one model on one device, in an order drawn from seed
     and round, so that none always comes first.
     """
-    groups: dict[Hashable, list[Cell]] = {}
+    rounds: dict[tuple[int, int], dict[Hashable, list[Cell]]] = {}
     for cell in sorted(cells, key=lambda cell: cell.repeat):
         place = cell.device, cell.cores, cell.workload, cell.precision, cell.measure, cell.steps
-        groups.setdefault((cell.repeat, place), []).append(cell)
+        rounds.setdefault((cell.seed, cell.repeat), {}).setdefault(place, []).append(cell)
     shuffled = []
-    for number, group in enumerate(groups.values()):
-        stream = np.random.RandomState([group[0].seed, group[0].repeat, number])
-        shuffled += [group[i] for i in stream.permutation(len(group))]
+    for numbers, groups in rounds.items():
+        stream = np.random.RandomState(numbers)
+        for group in groups.values():
+            shuffled += [group[i] for i in stream.permutation(len(group))]
     return shuffled
 
 

@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from frameworks import TOOLS
 from harness.environments import python_of, requirements_of
 from harness.places import PROJECT
@@ -60,11 +62,11 @@ NAMES_WITHIN = {
 }  # fmt: skip
 """What is needed of those parts, and of parts within them."""
 LISTED = {
-    "host.gpus": ("name",),
-    "epochs": ("wall_s", "samples", "loss"),
-    "checks": ("epoch", "error_rate"),
-    "steps": ("wall_s", "process_s", "warmup", "loss"),
-    "sameness.findings": ("level", "what", "worst", "where", "precision", "holds", "fault", "note"),
+    "host.gpus": {"name"},
+    "epochs": {"wall_s", "samples", "loss"},
+    "checks": {"epoch", "error_rate"},
+    "steps": {"wall_s", "process_s", "warmup", "loss"},
+    "sameness.findings": {"level", "what", "worst", "where", "precision", "holds", "fault", "note"},
 }
 """What is needed of each entry of the parts that are lists."""
 FINAL = ("ok", "diverged", "timeout", "out-of-memory")
@@ -181,13 +183,13 @@ def read_records(folder: Path) -> Iterator[Record]:
     Raises UserError for a path that is no folder, and where a record is unreadable once it is its turn.
     """
     _refuse_file(folder)
-    return (read_record(path) for path in sorted(folder.glob("**/*.json")))
+    return (read_record(path) for path in sorted(folder.glob("**/*.json"), key=str))
 
 
 def read_record(path: Path) -> Record:
     """Read one record. Raises UserError for one that is unreadable."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = orjson.loads(path.read_bytes())
         problem = None
     except (OSError, ValueError) as error:
         content, problem = None, str(error)
@@ -215,13 +217,13 @@ def _missing_within(content: dict[str, Any]) -> list[str]:
         part = _part(content, path)
         missing += [f"{path}.{name}" for name in names if not (isinstance(part, dict) and name in part)]
         missing += [] if names or isinstance(part, dict) else [path]
-    for path, names in LISTED.items():
+    for path, needed in LISTED.items():
         entries = _part(content, path)
         if not isinstance(entries, list):
             missing.append(f"a list of {path}")
             continue
-        lacking = {name for one in entries for name in names if not (isinstance(one, dict) and name in one)}
-        missing += [f"{path}.{name}" for name in sorted(lacking)]
+        lacking = [needed - one.keys() if isinstance(one, dict) else needed for one in entries]
+        missing += [f"{path}.{name}" for name in sorted(set().union(*lacking))]
     return missing
 
 

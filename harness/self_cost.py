@@ -21,13 +21,16 @@ from harness.telemetry import PERIOD_S, Watch
 from workloads import make_workload
 from workloads.errors import UserError
 
-PAIRS = 60
+PAIRS = 180
 MOST_PAIRS = 1000
-RUN_PAIRS = 10
+RUN_PAIRS = 30
 """How many pairs of stretches one run of the cell has."""
 WARM_UP_EPOCHS = 10
-STRETCH_EPOCHS = 30
-"""Some seconds of training, so that a watched stretch meets several samples."""
+STRETCH_EPOCHS = 10
+"""About a second of training: a watched stretch meets two samples, and a machine changes little within a pair.
+
+Pairs of three times the length were as far apart, so that as many of them took three times as long to say the same.
+"""
 PREFERRED = ("torch", *TOOLS)
 """The tools in the order in which one that is installed is looked for."""
 

@@ -116,3 +116,8 @@ def test_every_tool_has_its_requirements_pinned_exactly() -> None:
 def test_no_requirements_file_is_left_over() -> None:
     used = {name for tool in TOOLS.values() for name in tool.requirements.values() if name}
     assert {path.name for path in REQUIREMENTS.glob("*.txt")} == used | {"runner.txt", "test.txt"}
+
+
+def test_the_tests_have_every_package_of_the_runner_in_its_version() -> None:
+    runner, test = ((REQUIREMENTS / name).read_text().splitlines() for name in ("runner.txt", "test.txt"))
+    assert set(runner) <= set(test)

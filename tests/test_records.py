@@ -64,15 +64,16 @@ def test_a_folder_that_takes_no_file_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "Expecting value"),
-        ('{"schema": 1', "Expecting"),
+        ("", "empty document"),
+        ('{"schema": 1', "unexpected end of data"),
+        ("\udcff", "not valid UTF-8"),
         ("[]", "it holds list"),
         ('{"schema": 1}', "it lacks key, suite"),
         ('{"schema": 99}', r"its schema is 99; accepted: 4"),
     ],
 )
 def test_an_unreadable_record_is_named_with_what_to_do(text: str, problem: str, tmp_path: Path) -> None:
-    (tmp_path / "broken.json").write_text(text)
+    (tmp_path / "broken.json").write_text(text, errors="surrogateescape")
     with pytest.raises(UserError, match=rf"record .*broken\.json cannot be read: .*{problem}.* Move the file out"):
         list(read_records(tmp_path))
 
@@ -98,13 +99,13 @@ def test_each_file_is_opened_once_and_not_before_its_turn(tmp_path: Path, monkey
     for repeat, folder in enumerate("ab"):
         write_record(tmp_path / folder, make_content(make_cell(repeat=repeat), [1.0]))
     opened: list[str] = []
-    read_text = Path.read_text
+    read_bytes = Path.read_bytes
 
-    def note(path: Path, **options: str) -> str:
+    def note(path: Path) -> bytes:
         opened.append(path.relative_to(tmp_path).parts[0])
-        return read_text(path, **options)
+        return read_bytes(path)
 
-    monkeypatch.setattr(Path, "read_text", note)
+    monkeypatch.setattr(Path, "read_bytes", note)
     records = read_records(tmp_path)
     assert opened == []
     assert next(records).content["cell"]["repeat"] == 0

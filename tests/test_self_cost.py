@@ -41,14 +41,14 @@ def test_the_median_of_paired_ratios_with_its_interval() -> None:
             sampling_s=0.006 * pairs,
         )
 
-    *runs, result, sampler = compare_stretches(launch, 17, "torch")
-    assert asked == [10, 7]
-    assert [line.partition(":")[0] for line in runs] == ["10 of 17 pairs", "17 of 17 pairs"]
+    *runs, result, sampler = compare_stretches(launch, 37, "torch")
+    assert asked == [30, 7]
+    assert [line.partition(":")[0] for line in runs] == ["30 of 37 pairs", "37 of 37 pairs"]
     assert result == (
-        "self-cost: watched training takes 1.0090 times as long (95 %: 1.0050 – 1.0130; 17 pairs), for 30 epochs of "
+        "self-cost: watched training takes 1.0190 times as long (95 %: 1.0130 – 1.0250; 37 pairs), for 10 epochs of "
         "digits-cnn in torch"
     )
-    assert sampler == "sampler: every 0.5 s when steady, 1.50 ms of CPU a sample (68 samples)"
+    assert sampler == "sampler: every 0.5 s when steady, 1.50 ms of CPU a sample (148 samples)"
 
 
 def test_five_pairs_have_no_interval() -> None:

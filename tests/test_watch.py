@@ -50,7 +50,9 @@ def wait_for(watch: Watch, more: int) -> None:
 
 
 def watch_here(*gpus: str) -> Watch:
-    """A watch of this process's own group."""
+    """A watch of this process's own group; in a background job, the leader of the one it was started in may be gone."""
+    if not psutil.pid_exists(os.getpgid(0)):
+        os.setpgid(0, 0)
     return Watch(os.getpgid(0), [min(os.sched_getaffinity(0))], gpus)
 
 
