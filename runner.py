@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-import gc
+import os
 import signal
 import sys
 import uuid
@@ -15,14 +15,17 @@ from rich.console import Console
 
 from frameworks import FLOOR
 from harness.audit import PROVEN, proven_workload, render_ladder, worst_judgement
+from harness.command_line import parse_arguments
 from harness.compare import compare, find_failures, read_conditions, render_comparison, render_json
 from harness.doctor import examine
 from harness.host import available_cores, describe_host
-from harness.places import PROJECT
+from harness.matching import records_of
 from harness.plan import Cell, load_matrix, mark_unavailable, repeat_cells, select, shuffle_cells
-from harness.records import ABSENT, Planned, Record, hold_results, read_records, write_whole
+from harness.printable import printable
+from harness.records import ABSENT, Planned, Record, hold_results, read_records
 from harness.replay import replay
-from harness.rigour import LEAST_REPEATS, MOST_REPEATS, next_round
+from harness.reporting import write_report
+from harness.rigour import LEAST_REPEATS, next_round
 from harness.self_cost import PAIRS, report_self_cost
 from harness.session import (
     drifted_cells,
@@ -33,67 +36,8 @@ from harness.session import (
     run_session,
 )
 from harness.tables import render_markdown
-from harness.view import SessionView
+from harness.view import open_view
 from workloads.errors import UserError
-
-OPTIONS_OF = {
-    "report": ("results",),
-    "audit": ("matrix", "only", "results"),
-    "compare": ("first", "second", "fail_on", "format"),
-    "replay": ("record",),
-    "doctor": ("self_cost", "pairs"),
-}
-"""What each command takes of the options of a run."""
-
-
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; argparse ends the program with code 2 for what it does not know."""
-    parser = argparse.ArgumentParser(description="Train the very same net in every framework and compare.")
-    parser.add_argument("--results", type=Path, default=PROJECT / "results", help="folder of records and tables")
-    parser.add_argument("--matrix", type=Path, default=PROJECT / "matrix.yaml", help="what to run (%(default)s)")
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="AXIS=VALUE,...", help="run a part, e.g. tool=torch,jax"
-    )
-    repeats = parser.add_mutually_exclusive_group()
-    repeats.add_argument("--repeats", type=int, help="run every cell so many times, instead of what the matrix says")
-    repeats.add_argument("--fast", action="store_const", dest="repeats", const=1, help="run every cell once")
-    repeats.add_argument(
-        "--rigorous",
-        action="store_true",
-        help=f"run every cell {LEAST_REPEATS} to {MOST_REPEATS} times, until its ratio to the best is known to 2 %%",
-    )
-    parser.add_argument("--fresh", action="store_true", help="run cells again that are done")
-    parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
-    parser.add_argument("--strict", action="store_true", help="exit code 1 for cells that are not to be had here, too")
-    commands = parser.add_subparsers(dest="command", metavar="")
-    report = commands.add_parser("report", help="write the tables again, from the records")
-    report.add_argument("--results", type=Path, default=argparse.SUPPRESS, help="folder of records and tables")
-    audit = commands.add_parser("audit", help="prove that every tool trains the spec's net, and print the proof")
-    audit.add_argument("--matrix", type=Path, default=argparse.SUPPRESS, help="whose tools and models")
-    audit.add_argument("--only", action="append", default=argparse.SUPPRESS, metavar="AXIS=VALUE,...", help="a part")
-    audit.add_argument("--results", type=Path, default=argparse.SUPPRESS, help="whose loss curves are judged")
-    against = commands.add_parser("compare", help="say what changed from one results folder to another")
-    against.add_argument("first", type=Path, metavar="A", help="folder of records, such as results/MACHINE")
-    against.add_argument("second", type=Path, metavar="B", help="folder of records that is compared with A")
-    against.add_argument(
-        "--fail-on", action="append", default=[], metavar="WHAT,...", help="exit code 1 for slower:5%%, wrong, missing"
-    )
-    against.add_argument("--format", choices=("markdown", "json"), default="markdown", help="(%(default)s)")
-    again = commands.add_parser("replay", help="run a record's cell again and say whether it comes out as stored")
-    again.add_argument("record", type=Path, metavar="RECORD", help="JSON file of a results folder")
-    doctor = commands.add_parser("doctor", help="say which tools, devices and data sets are here")
-    doctor.add_argument("--self-cost", action="store_true", help="measure what watching a training costs it")
-    doctor.add_argument("--pairs", type=int, help=f"of stretches, for --self-cost ({PAIRS})")
-    chosen = parser.parse_args(arguments)
-    if chosen.command:
-        accepted = {"command", *OPTIONS_OF[chosen.command]}
-        for name in vars(chosen).keys() - accepted:
-            if getattr(chosen, name) != parser.get_default(name):
-                option = "repeats (or --fast)" if name == "repeats" else name.replace("_", "-")
-                parser.error(f"--{option} does not go with {chosen.command}")
-        if chosen.command == "doctor" and chosen.pairs is not None and not chosen.self_cost:
-            parser.error("--pairs goes with --self-cost")
-    return chosen
 
 
 def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
@@ -117,9 +61,10 @@ def run_matrix(arguments: argparse.Namespace, console: Console) -> int:
                 if contents:
                     write_report(arguments.results)
             raise
-        report = write_report(arguments.results)
-    print(render_markdown([Record(content=content) for content in contents]))
-    print(f"written: {report}")
+        written = write_report(arguments.results)
+    if not arguments.quiet:
+        print(render_markdown([Record(content=content) for content in contents]))
+    print_written(written)
     allowed = {"ok"} if arguments.strict else {"ok", *ABSENT}
     return 0 if all(content["status"] in allowed for content in contents) else 1
 
@@ -139,22 +84,23 @@ def fill_matrix(
     session = uuid.uuid4().hex[:12]
     measured: list[tuple[Cell, dict[str, Any]]] = []
     run: list[tuple[Planned, dict[str, Any]]] = []
-    while cells:
-        planned = plan_cells(cells, host, arguments)
-        newest: dict[str, dict[str, Any]] = {}
-        with SessionView(planned, console) as view:
+    with open_view(console) as view:
+        while cells:
+            planned = plan_cells(cells, host, arguments)
+            view.add(planned)
+            newest: dict[str, dict[str, Any]] = {}
             for content in run_session(planned, host, arguments.results, view, session):
                 newest[content["key"]] = content
                 yield content
-        found = [(item, newest[item.key]) for item in planned if item.key in newest]
-        measured += [(item.cell, content) for item, content in found]
-        run += [(item, content) for item, content in found if item.done is None]
-        cells = next_round(measured) if arguments.rigorous else []
-    if drifted := drifted_cells(run):
-        with SessionView(drifted, console) as view:
-            for item in drifted:
-                view.line(f"{item.cell.label}: the machine was off its usual speed before it; it is run once more")
-            yield from run_session(drifted, host, arguments.results, view, session)
+            found = [(item, newest[item.key]) for item in planned if item.key in newest]
+            measured += [(item.cell, content) for item, content in found]
+            run += [(item, content) for item, content in found if item.done is None]
+            cells = next_round(measured) if arguments.rigorous else []
+        drifted = drifted_cells(run)
+        view.add(drifted)
+        for item in drifted:
+            view.line(f"{item.cell.label}: the machine was off its usual speed before it; it is run once more")
+        yield from run_session(drifted, host, arguments.results, view, session)
 
 
 def run_audit(arguments: argparse.Namespace) -> int:
@@ -177,13 +123,15 @@ def run_audit(arguments: argparse.Namespace) -> int:
         )
     curves = judge_curves(plan_session(cells, host, read_records(arguments.results), fresh=False))
     proofs = {pair[0]: pair for pair in pairs.values()}
-    interpreters = prepare_environments(proofs, print)
-    verdicts = prove_cells(proofs, interpreters, host, print)
+    show = (lambda text: None) if arguments.quiet else print_safely
+    interpreters = prepare_environments(proofs, show)
+    verdicts = prove_cells(proofs, interpreters, host, show)
     for cell, verdict in verdicts.items():
         label = f"{cell.tool} · {cell.device} · {cell.workload.label}"
         trained = [other for other in proofs[cell] if other.steps is None] or proofs[cell]
         worst = worst_judgement(curves[other] for other in trained if other in curves)
-        print("\n".join(render_ladder(label, verdict, worst)))
+        for line in render_ladder(label, verdict, worst):
+            show(line)
     supported = [verdict for verdict in verdicts.values() if verdict["supported"]]
     proven = sum(verdict["level"] in PROVEN for verdict in supported)
     print(f"{proven} of {len(supported)} pairs of tool and model are proven to be the same net")
@@ -227,29 +175,52 @@ def print_plan(planned: Sequence[Planned]) -> None:
         print(f"{item.cell.label} · {fate}")
 
 
-def write_report(results: Path) -> Path:
-    """Write the tables of all records in a results folder and return their path."""
-    if not results.is_dir():
-        raise UserError(f"results {results} is no folder; accepted: a folder of records. Name it with --results.")
-    path = results / "README.md"
-    # Records are trees: the collector of cycles would walk through all of them again and again and find nothing.
-    gc.disable()
-    try:
-        tables = render_markdown(read_records(results))
-    finally:
-        gc.enable()
-    write_whole(path, tables)
-    return path
+def report(arguments: argparse.Namespace) -> None:
+    """Write the report of a results folder, or print the tables of one matrix's cells; draw pictures if asked to."""
+    if arguments.matrix is None:
+        print_written(write_report(arguments.results))
+    elif not arguments.quiet:
+        print(render_markdown(records_to_report(arguments)))
+    if arguments.pictures is not None:
+        # Loads a JavaScript engine, which no other command needs.
+        from harness.pictures import write_pictures
+
+        print_written(write_pictures(records_to_report(arguments), arguments.pictures))
+
+
+def records_to_report(arguments: argparse.Namespace) -> Iterable[Record]:
+    """Return the records of a results folder, or those of a matrix, of which there must be one. Raises UserError."""
+    records = read_records(arguments.results)
+    if arguments.matrix is None:
+        return records
+    found = list(records_of(select(load_matrix(arguments.matrix), arguments.only), records))
+    if not found:
+        raise UserError(
+            f"{arguments.results} holds no record of {arguments.matrix}; accepted: a matrix that has been run. Run it "
+            f"first (`python runner.py --matrix {arguments.matrix}`), or name other --results."
+        )
+    return found
+
+
+def print_safely(line: str) -> None:
+    """Print a line in which words of others may stand."""
+    print(printable(line))
+
+
+def print_written(paths: Iterable[Path]) -> None:
+    """Name each file that was written."""
+    for path in paths:
+        print_safely(f"written: {path}")
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def main(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str]) -> int:
     """Run one command. What a user can mend is said in one message on standard error, with exit code 2."""
     chosen = parse_arguments(arguments)
-    console = Console()
+    console = Console(quiet=chosen.quiet, force_interactive=None if sys.stdout.isatty() else False)
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
         # nohup has the hangup ignored, and means it.
         if signal.getsignal(signal_number) != signal.SIG_IGN:
@@ -257,14 +228,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match chosen.command:
             case "report":
-                print(f"written: {write_report(chosen.results)}")
+                report(chosen)
                 return 0
             case "audit":
                 return run_audit(chosen)
             case "compare":
                 return run_compare(chosen)
             case "replay":
-                return replay(chosen.record, describe_host(), print)
+                return replay(chosen.record, describe_host(), print_safely)
             case "doctor":
                 for line in (
                     report_self_cost(PAIRS if chosen.pairs is None else chosen.pairs) if chosen.self_cost else examine()
@@ -279,6 +250,18 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("stopped; finished cells are kept, and the next start goes on from here", file=sys.stderr)
         return 130
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; where nobody reads any more what it prints, end it without a word and with exit code 1."""
+    try:
+        code = run_command(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes once more at exit: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

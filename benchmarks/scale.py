@@ -62,6 +62,11 @@ def write_matrix(folder: Path, cells: int, repeats: int, measure: str) -> Path:
     return path
 
 
+def make_series(stream: random.Random) -> list[float]:
+    """Make up what was sampled over a run, rising as time does."""
+    return sorted(round(stream.uniform(0, 100), 2) for _ in range(SERIES_POINTS))
+
+
 def make_outcome(cell: Cell, stream: random.Random) -> Outcome:
     """Make up how a worker ended, each tool with a speed of its own."""
     if cell.not_run:
@@ -86,8 +91,8 @@ def make_outcome(cell: Cell, stream: random.Random) -> Outcome:
     result = {"error_rate": 0.02, "loss": 0.07, "peak_memory_bytes": None, "python": "3.11.7", "packages": PACKAGES}
     events.append({"event": "result", "at": now, "process_s": 2 * now, **result})
     gpus = [{**GPU, "energy_j": 200 * now, "throttle": []}] if cell.device == "gpu" else []
-    names = ("at_s", "cpu_s", "rss_mib", *(("gpu_pct", "gpu_power_w") if gpus else ()))
-    series = {name: [round(stream.uniform(0, 100), 2) for _ in range(SERIES_POINTS)] for name in names}
+    series: dict[str, Any] = {name: make_series(stream) for name in ("at_s", "cpu_s", "rss_mib")}
+    series["gpus"] = [{name: make_series(stream) for name in ("gpu_pct", "gpu_power_w")} for _ in gpus]
     seen = {"training": {**SEEN, "gpus": gpus}, "steady": {**SEEN, "gpus": gpus}, "series": series, "reasons": {}}
     return Outcome(status="ok", reason=None, events=events, log=[], started=0.0, total_s=now + 1.0, utilisation=seen)
 

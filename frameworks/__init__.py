@@ -11,7 +11,8 @@ class Tool:
 
     `adapter` is `module:class` within this package. `requirements` names, per device, the file under requirements/
     that its environment is made from; None means the runner's own interpreter. A device that the tool cannot use is
-    in `unsupported` with the reason. `python` is the Python the environment needs; None means the runner's.
+    in `unsupported` with the reason. `python` is the Python the environment needs; None means the runner's. `packages`
+    are those whose versions tables name, as far as they are installed.
     """
 
     label: str
@@ -20,6 +21,7 @@ class Tool:
     options: Mapping[str, Any] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 FLOOR = "null"
@@ -35,47 +37,55 @@ TOOLS: Mapping[str, Tool] = {
         adapter="tensorflow_adapter:TensorFlowAdapter",
         options={"jit_compile": False},
         requirements=_TENSORFLOW,
+        packages=("tensorflow", "tensorflow-cpu"),
     ),
     "tensorflow-xla": Tool(
         label="TensorFlow, tf.function with XLA",
         adapter="tensorflow_adapter:TensorFlowAdapter",
         options={"jit_compile": True},
         requirements=_TENSORFLOW,
+        packages=("tensorflow", "tensorflow-cpu"),
     ),
     "keras-tensorflow": Tool(
         label="Keras 3 fit on TensorFlow",
         adapter="keras_adapter:KerasAdapter",
         options={"backend": "tensorflow"},
         requirements=_TENSORFLOW,
+        packages=("keras", "tensorflow", "tensorflow-cpu"),
     ),
     "torch": Tool(
         label="PyTorch, eager",
         adapter="torch_adapter:TorchAdapter",
         options={"compiled": False},
         requirements=_TORCH,
+        packages=("torch",),
     ),
     "torch-compile": Tool(
         label="PyTorch, torch.compile",
         adapter="torch_adapter:TorchAdapter",
         options={"compiled": True},
         requirements=_TORCH,
+        packages=("torch",),
     ),
     "keras-torch": Tool(
         label="Keras 3 fit on PyTorch",
         adapter="keras_adapter:KerasAdapter",
         options={"backend": "torch"},
         requirements=_TORCH,
+        packages=("keras", "torch"),
     ),
     "jax": Tool(
         label="JAX, jitted step with optax",
         adapter="jax_adapter:JaxAdapter",
         requirements=_JAX,
+        packages=("jax", "jaxlib", "optax"),
     ),
     "keras-jax": Tool(
         label="Keras 3 fit on JAX",
         adapter="keras_adapter:KerasAdapter",
         options={"backend": "jax"},
         requirements=_JAX,
+        packages=("keras", "jax", "jaxlib"),
     ),
     "mxnet": Tool(
         label="MXNet Gluon, hybridised",
@@ -83,6 +93,7 @@ TOOLS: Mapping[str, Tool] = {
         requirements={"cpu": "mxnet.txt"},
         unsupported={"gpu": "MXNet 1.9.1 was built for CUDA 11.2 at most and is retired upstream"},
         python="3.11",
+        packages=("mxnet",),
     ),
     FLOOR: Tool(
         label="learns nothing",

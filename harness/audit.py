@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -321,11 +321,19 @@ def outside_published(model: str, batch_size: int, losses: Sequence[float]) -> s
 def curve_distance(losses: Sequence[float], others: Sequence[Sequence[float]]) -> float | None:
     """Return the area between a loss curve and the median of the others, relative to the area below the median.
 
-    Small losses at the end, which scatter most, count for little. None where there are too few others to compare with
-    or an epoch is lacking.
+    Small losses at the end, which scatter most, count for little. None where there are too few others to compare with,
+    an epoch is lacking, or the others' losses are all 0.
     """
     if len(others) < FEWEST_OTHERS or any(len(other) != len(losses) for other in others) or not losses:
         return None
-    medians = [statistics.median(values) for values in zip(*others, strict=True)]
+    medians = _median_curve(tuple(map(tuple, others)))
+    if not sum(medians):
+        return None
     between = sum(abs(mine - median) for mine, median in zip(losses, medians, strict=True))
     return float(between / sum(medians))
+
+
+@lru_cache(maxsize=1)
+def _median_curve(curves: tuple[tuple[float, ...], ...]) -> list[float]:
+    """Return the median of each epoch; all runs of a tool are judged by the same curves, one after another."""
+    return [statistics.median(losses) for losses in zip(*curves, strict=True)]

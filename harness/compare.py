@@ -14,7 +14,7 @@ import pandas as pd
 from frameworks import FLOOR
 from harness.audit import PROVEN
 from harness.canary import DRIFT
-from harness.frames import COORDINATES, VERSIONED, Row, runs_s, to_frame
+from harness.frames import COORDINATES, VERSIONED, Row, describe_machine, runs_s, to_frame
 from harness.markdown import MISSING, Notes, device_name, escape, number, to_markdown
 from harness.ranking import RANKED_REPEATS, ratio_text
 from harness.records import ABSENT, Record
@@ -248,11 +248,7 @@ def render_comparison(changes: Iterable[Change], first: str, second: str) -> str
 
 def _machines(rows: Iterable[Row | None]) -> str:
     """Say which machines these cells were run on."""
-    machines = dict.fromkeys(
-        f"machine {row['machine']}: {row['cpu']}, {row['memory_gib']:g} GiB, {row['gpu_names'] or 'no GPU'}"
-        for row in rows
-        if row
-    )
+    machines = dict.fromkeys(f"machine {row['machine']}: {describe_machine(row)}" for row in rows if row)
     return "".join(f"; {escape(machine)}" for machine in machines)
 
 

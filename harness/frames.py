@@ -11,16 +11,19 @@ from frameworks import FLOOR, TOOLS
 from harness.audit import PROVEN, describe_verdict
 from harness.canary import DRIFT, find_drifted
 from harness.ledger import energy_sources, measured_s, run_cost, training_energy_j
-from harness.markdown import MISSING, Notes, escape, number
+from harness.markdown import MISSING, Notes, counted, escape, number
 from harness.ranking import RANKED_REPEATS
 from harness.records import ABSENT, Record
 from harness.telemetry import STRANGERS_PCT
+from harness.versions import name_versions
 from workloads import TARGET
 
 COORDINATES = [
     "machine", "suite", "model", "batch_size", "precision", "measure", "epochs", "warmup", "timed", "seed", "device",
     "cores", "gpus", "tool",
 ]  # fmt: skip
+GROUP = COORDINATES[:-1]
+"""What cells agree in that may be compared: all but the tool."""
 NO_STEPS = {"warmup": 0, "timed": 0}
 """The steps of a cell that measures epochs."""
 
@@ -98,7 +101,7 @@ def _disturbances(runs: Sequence[Row]) -> list[str]:
 
 
 def _of_runs(hit: int, runs: int) -> str:
-    return "its run" if runs == 1 else f"{hit} of {runs} runs"
+    return "its run" if runs == 1 else f"{hit} of {counted(runs, 'run')}"
 
 
 def _row(content: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +115,9 @@ def _row(content: dict[str, Any]) -> dict[str, Any]:
         **{name: cell[name] for name in ("device", "cores", "gpus", "tool", "repeat")},
         "key": content["key"],
         "version": repr([prints[name] for name in VERSIONED]),
+        "spec": prints["spec"],
+        "workload": cell["workload"]["name"],
+        "parameters": cell["workload"]["parameters"],
         "finished_at": content["finished_at"],
         "session": content["session"],
         "status": content["status"],
@@ -137,7 +143,9 @@ def _row(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(content: dict[str, Any], also: Sequence[str]) -> dict[str, Any]:
-    return {name: content[name] for name in ("status", "time", "epochs", "checks", "steps", *also)}
+    kept = {name: content[name] for name in ("status", "finished_at", "time", "epochs", "checks", "steps", *also)}
+    versions = name_versions(content["cell"]["tool"], content["versions"])
+    return kept | {"measured_s": measured_s(content), "named_versions": versions}
 
 
 def _cost(content: dict[str, Any]) -> float:
@@ -161,24 +169,39 @@ def group_rows(rows: Iterable[Row], names: Sequence[str]) -> list[tuple[tuple[An
     return sorted(groups.items(), key=lambda group: group[0])
 
 
+def most_steps(rows: Iterable[Row]) -> list[Row]:
+    """Return cells, of those that differ in their numbers of steps alone the one with most."""
+    rows = list(rows)
+    same = [name for name in COORDINATES if name not in NO_STEPS]
+    ordered = sorted(rows, key=lambda row: (row["timed"], row["warmup"]))
+    longest = {tuple(row[name] for name in same): id(row) for row in ordered}
+    kept = set(longest.values())
+    return [row for row in rows if id(row) in kept]
+
+
 def rank_rows(rows: Iterable[Row], column: str) -> list[Row]:
     """Return rows in the order of a table, `ranked` saying which are compared: the proven ones, the least first.
 
     After them come those that are not proven, those that failed, and the floor.
     """
-    known = list(TOOLS)
 
     def place(row: Row) -> tuple[Any, ...]:
-        tool, missing = row["tool"], isnan(row[column])
-        number = known.index(tool) if tool in known else len(known)
-        return tool == FLOOR, row["status"] != "ok", not row["ranked"], missing, 0.0 if missing else row[column], number
+        floor, missing = row["tool"] == FLOOR, isnan(row[column])
+        value = 0.0 if missing else row[column]
+        return floor, row["status"] != "ok", not row["ranked"], missing, value, tool_place(row["tool"])
 
     return sorted(({**row, "ranked": is_ranked(row)} for row in rows), key=place)
 
 
+def tool_place(tool: str) -> tuple[int, str]:
+    """Return where a tool stands among others: known ones in the order of their registry, then the rest by name."""
+    known = list(TOOLS)
+    return (known.index(tool), "") if tool in known else (len(known), tool)
+
+
 def runs_s(row: Row) -> list[float]:
     """Return the seconds by which a cell is compared, of each of its runs that came out well."""
-    return [seconds for run in row["runs"] if (seconds := measured_s(run)) is not None]
+    return [run["measured_s"] for run in row["runs"] if run["measured_s"] is not None]
 
 
 def loss_curves(row: Row) -> list[list[float]]:
@@ -191,23 +214,50 @@ def typical_curve(row: Row) -> list[float]:
     return [median(losses) for losses in zip(*loss_curves(row), strict=True)]
 
 
+def name_measure(row: Row) -> str:
+    """Name what a cell measures, e.g. `2 epochs` or `train steps`."""
+    return counted(row["epochs"], "epoch") if row["measure"] == "epochs" else f"{row['measure']} steps"
+
+
+def describe_machine(row: Row) -> str:
+    """Name what a cell was measured on, e.g. `AMD EPYC, 16 GiB, no GPU`."""
+    return f"{row['cpu']}, {row['memory_gib']:g} GiB, {row['gpu_names'] or 'no GPU'}"
+
+
 def is_ranked(row: Row) -> bool:
     """Whether a cell is compared with others: it is proven to train the spec's net, and went well."""
     return row["level"] in PROVEN and row["tool"] != FLOOR and row["status"] == "ok"
 
 
-def describe_repeats(rows: Iterable[Row]) -> list[str]:
-    """Say how many runs the tools of one table had, and which of those that are compared had too few to be ranked."""
+def describe_ranking(rows: Iterable[Row]) -> list[str]:
+    """Say which tools of one table had too few runs to be ranked, of those that are compared."""
     compared = [row for row in rows if is_ranked(row)]
     most = max((row["repeats"] for row in compared), default=1)
-    few = sorted(row["tool"] for row in compared if row["repeats"] < RANKED_REPEATS)
-    words = [f"Up to {most} runs a tool."] if most > 1 else []
-    if len(compared) > 1 and len(compared) - len(few) < 2 and few:
+    tools = {row["tool"] for row in compared}
+    few = sorted({row["tool"] for row in compared if row["repeats"] < RANKED_REPEATS})
+    if len(tools) < 2 or not few:
+        return []
+    if len(tools) - len(few) < 2:
         count = "One run" if most == 1 else "So few runs"
-        words.append(f"{count} a tool cannot tell tools apart (that takes {RANKED_REPEATS}): the order is no rank.")
-    elif len(compared) > 1 and few:
-        words.append(f"Too few to be ranked (that takes {RANKED_REPEATS}): {escape(', '.join(few))}.")
-    return [" ".join(words), ""] if words else []
+        return [f"{count} a tool cannot tell tools apart (that takes {RANKED_REPEATS}): the order is no rank.", ""]
+    return [f"Too few runs to be ranked (that takes {RANKED_REPEATS}): {escape(', '.join(few))}.", ""]
+
+
+def describe_outcome(row: Row, notes: Notes) -> str:
+    """Return the status of a cell that is not ok, with its reason as a note."""
+    return escape(row["status"]) + notes.mark(str(row["reason"]))
+
+
+def mark_disturbances(row: Row, notes: Notes) -> str:
+    """Return the marks of what may have disturbed the runs of a cell."""
+    return "".join(notes.mark(words) for words in row["disturbances"])
+
+
+def mark_unproven(row: Row, notes: Notes) -> str:
+    """Return the mark of a cell that is compared with none, for it is not proven to train the spec's net."""
+    if row["level"] in PROVEN or row["tool"] == FLOOR:
+        return ""
+    return notes.mark(f"not compared, for it is proven to {row['level'] or 'no level'} only: {row['verdict']}")
 
 
 def describe_energy(row: Row, factor: float, spec: str, notes: Notes) -> str:
@@ -219,23 +269,28 @@ def describe_energy(row: Row, factor: float, spec: str, notes: Notes) -> str:
 def describe_unverified(rows: Iterable[Row]) -> list[str]:
     """Say which data files of these cells are not known to be the published ones."""
     unverified = sorted({row["unverified"] for row in rows if row["unverified"]})
-    return [f"Not known to be the published bytes: {', '.join(unverified)}.", ""] if unverified else []
+    return [f"Not known to be the published bytes: {escape(', '.join(unverified))}.", ""] if unverified else []
 
 
-def describe_absence(place: str, rows: Iterable[Row]) -> list[str]:
+def was_run(rows: Iterable[Row]) -> bool:
+    """Whether a place had what it takes to run any of these cells."""
+    return not {row["status"] for row in rows} <= {"unavailable", "unsupported"}
+
+
+def describe_absence(place: str, rows: Sequence[Row]) -> list[str]:
     """Say why no cell of a place could be run, the commonest reason first, which stands for all tools not named.
 
     Nothing is said of a place where one could.
     """
+    if was_run(rows):
+        return []
     tools: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
         tools.setdefault((row["status"], row["reason"]), {})[row["tool"]] = None
-    if not {status for status, _ in tools} <= {"unavailable", "unsupported"}:
-        return []
     most = max(len(named) for named in tools.values())
     shared = sum(len(named) == most for named in tools.values()) > 1
     parts = []
     for (status, reason), named in sorted(tools.items(), key=lambda item: -len(item[1])):
-        whom = "" if len(named) == most and not shared else f" ({', '.join(sorted(named))})"
+        whom = "" if len(named) == most and not shared else f" ({escape(', '.join(sorted(named)))})"
         parts.append(f"{status}{whom}, {escape(reason)}")
     return [f"{place}: {'; '.join(parts)}.", ""]

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.frames import Row, rank_rows
 from harness.ledger import JobTime, job_time, overtaking_epoch
-from harness.markdown import MISSING, escape, to_markdown, without_empty
+from harness.markdown import MISSING, Section, escape, to_markdown, without_empty
 from harness.ranking import RANKED_REPEATS
-from harness.records import LEDGER
+from harness.record_shape import LEDGER
 from harness.statistics import differ
 
 LEDGER_EXPLANATION = [
@@ -22,7 +22,7 @@ LEDGER_EXPLANATION = [
 NAMES = [name.removesuffix("_s") for name in LEDGER]
 
 
-def render_ledger(place: str, rows: Iterable[Row]) -> list[str]:
+def render_ledger(place: str, rows: Iterable[Row]) -> list[Section]:
     """Return the ledger of the tools of one model on one device that came out well; nothing if there are none."""
     order = rank_rows(rows, "train_s")
     kept = [row for row in order if _times(row)]
@@ -30,7 +30,8 @@ def render_ledger(place: str, rows: Iterable[Row]) -> list[str]:
         return []
     jobs = {row["tool"]: _jobs(row) for row in kept if row["ranked"]}
     table = without_empty([_line(row, jobs) for row in kept], NAMES)
-    return [f"#### {place}: ledger (s)", "", to_markdown(table), ""]
+    caption = "Seconds: means over the runs of the table above, medians for the long job."
+    return [Section(title=f"Where the time goes: {place}", lines=[to_markdown(table), "", caption, ""])]
 
 
 def _times(row: Row) -> list[dict[str, float | None]]:
@@ -39,21 +40,27 @@ def _times(row: Row) -> list[dict[str, float | None]]:
     return [time for time in times if time["start_s"] is not None and time["total_s"] is not None]
 
 
-def _line(row: Row, jobs: Mapping[str, Sequence[JobTime]]) -> dict[str, str]:
+def mean_parts(row: Row) -> dict[str, float | None]:
+    """Return the means of a ledger's parts over a cell's runs, the first step by itself; none without runs."""
     times = _times(row)
-    parts: dict[str, str] = {}
-    for name in NAMES:
+    parts: dict[str, float | None] = {}
+    for name in NAMES if times else []:
         if name == "train":
             parts["first step"] = _mean([time["first_step_s"] for time in times])
-            rest = [_difference(time["train_s"], time["first_step_s"]) for time in times]
-            parts[name] = _mean(rest)
+            parts[name] = _mean([_difference(time["train_s"], time["first_step_s"]) for time in times])
         else:
             parts[name] = _mean([time[f"{name}_s"] for time in times])
+    return parts
+
+
+def _line(row: Row, jobs: Mapping[str, Sequence[JobTime]]) -> dict[str, str]:
+    times = _times(row)
+    parts = {name: _shown(mean) for name, mean in mean_parts(row).items()}
     steady = [time["steady_epoch_s"] for time in times if time["steady_epoch_s"] is not None]
     return {
         "Tool": escape(str(row["tool"])),
         **parts,
-        "one short run": _mean([time["total_s"] for time in times]),
+        "one short run": _shown(_mean([time["total_s"] for time in times])),
         "long job, an epoch": f"{statistics.median(steady):.3f}" if steady else MISSING,
         "Overtakes": _overtaken(str(row["tool"]), jobs),
     }
@@ -63,9 +70,13 @@ def _difference(whole: float | None, part: float | None) -> float | None:
     return None if whole is None else whole - (part or 0.0)
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return f"{statistics.fmean(known):.2f}" if known else MISSING
+    return statistics.fmean(known) if known else None
+
+
+def _shown(mean: float | None) -> str:
+    return MISSING if mean is None else f"{mean:.2f}"
 
 
 def _jobs(row: Row) -> list[JobTime]:

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from harness.markdown import MISSING
 from harness.statistics import can_differ, differ, median_interval, ratio_interval, shared_ranks
@@ -16,11 +17,8 @@ class Comparison:
     def __init__(self, times: Mapping[str, Sequence[float]]) -> None:
         self._times = times
         self._best = min(times, key=lambda tool: statistics.median(times[tool]), default=None)
-        known = sorted(
-            (tool for tool in times if len(times[tool]) >= RANKED_REPEATS),
-            key=lambda tool: statistics.median(times[tool]),
-        )
-        self._letters = shared_ranks(known, lambda one, other: differ(times[one], times[other]))
+        known = {tool: tuple(runs) for tool, runs in times.items() if len(runs) >= RANKED_REPEATS}
+        self._letters = _rank(tuple(known.items()))
 
     def rank(self, tool: str) -> str:
         """Return a tool's letters; none if it has too few runs to tell, or nothing to be told from."""
@@ -36,9 +34,22 @@ class Comparison:
         )
 
 
+@cache
+def _rank(times: tuple[tuple[str, tuple[float, ...]], ...]) -> Mapping[str, str]:
+    """Return the letters of tools, of which more than one table asks."""
+    runs = dict(times)
+    ordered = sorted(runs, key=lambda tool: statistics.median(runs[tool]))
+    return shared_ranks(ordered, lambda one, other: differ(runs[one], runs[other]))
+
+
 def ratio_text(ratio: float, interval: tuple[float, float] | None) -> str:
     """Return a ratio, and its interval where there is one."""
     return f"{ratio:.2f}" + (f" ({interval[0]:.2f} – {interval[1]:.2f})" if interval else "")
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of a median, or the least and the most of fewer than six values."""
+    return median_interval(values) or (min(values), max(values))
 
 
 def interval_text(values: Sequence[float], spec: str, factor: float = 1.0) -> str:
@@ -46,5 +57,5 @@ def interval_text(values: Sequence[float], spec: str, factor: float = 1.0) -> st
     median = f"{factor * statistics.median(values):{spec}}"
     if len(values) == 1:
         return median
-    low, high = median_interval(values) or (min(values), max(values))
+    low, high = interval(values)
     return f"{median} ({factor * low:{spec}} – {factor * high:{spec}})"

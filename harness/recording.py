@@ -16,16 +16,8 @@ from harness.audit import Verdict
 from harness.canary import Canary
 from harness.launch import Outcome
 from harness.places import PROJECT, samenet_home
-from harness.records import (
-    LEDGER,
-    PARTS,
-    SCHEMA,
-    SUITE,
-    Planned,
-    adapter_fingerprint,
-    describe_cell,
-    environment_fingerprint,
-)
+from harness.record_shape import LEDGER, PARTS
+from harness.records import SCHEMA, SUITE, Planned, adapter_fingerprint, describe_cell, environment_fingerprint
 from workloads.spec import fingerprint
 
 EPOCH_PARTS = ("wall_s", "process_s", "samples", "loss", "validation")

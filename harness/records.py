@@ -24,6 +24,7 @@ from frameworks import TOOLS
 from harness.environments import python_of, requirements_of
 from harness.places import PROJECT
 from harness.plan import Cell
+from harness.record_shape import find_problem
 from workloads.datasets import file_sha256
 from workloads.errors import UserError
 from workloads.spec import fingerprint
@@ -33,42 +34,6 @@ SUITE = "2"
 """Version of what is measured and how: only records of one suite share a table."""
 OLD_SUITES = {"1": "CPU % is what the worker's own process used."}
 """What older suites measured otherwise."""
-LEDGER = (
-    "start_s", "import_s", "device_s", "data_s", "weights_s", "build_s", "train_s", "checks_s", "evaluate_s", "end_s",
-    "other_s",
-)  # fmt: skip
-"""The parts of `time` that add up to `total_s`."""
-PARTS = (
-    "key", "schema", "suite", "session", "finished_at", "cell", "status", "reason", "canary", "time", "epochs",
-    "checks", "steps", "error_rate", "test_loss", "utilisation", "sameness", "host", "versions", "fingerprints",
-)  # fmt: skip
-NAMES_WITHIN = {
-    "cell": (
-        "tool", "device", "cores", "gpus", "model", "batch_size", "precision", "measure", "epochs", "seed", "repeat",
-        "time_limit_s", "price_per_hour", "workload",
-    ),
-    "cell.workload": ("parameters",),
-    "cell.workload.parameters": (),
-    "canary": ("gflops", "others_pct", "reason"),
-    "time": (*LEDGER, "first_step_s", "steady_epoch_s", "total_s"),
-    "utilisation": (
-        "gpu_pct", "cpu_pct", "others_pct", "gpu_strangers", "energy_j", "package_energy_j", "throttle", "before",
-    ),
-    "utilisation.before": ("others_pct", "gpu_strangers"),
-    "sameness": ("level", "reason", "findings"),
-    "versions": ("python", "packages"),
-    "host": ("machine", "cpu", "memory_gib", "gpus"),
-    "fingerprints": ("spec", "adapter", "environment", "data", "data_unverified"),
-}  # fmt: skip
-"""What is needed of those parts, and of parts within them."""
-LISTED = {
-    "host.gpus": {"name"},
-    "epochs": {"wall_s", "samples", "loss"},
-    "checks": {"epoch", "error_rate"},
-    "steps": {"wall_s", "process_s", "warmup", "loss"},
-    "sameness.findings": {"level", "what", "worst", "where", "precision", "holds", "fault", "note"},
-}
-"""What is needed of each entry of the parts that are lists."""
 FINAL = ("ok", "diverged", "timeout", "out-of-memory")
 """Statuses that are a result: the cell is done. Any other is tried again at the next start."""
 PARTIAL = ".partial-"
@@ -195,10 +160,8 @@ def read_record(path: Path) -> Record:
         content, problem = None, str(error)
     if isinstance(content, dict):
         content = _upgrade(content)
-        missing = [part for part in PARTS if part not in content] or _missing_within(content)
-        problem = f"it lacks {', '.join(missing)}" if missing else None
-        if content.get("schema") != SCHEMA:
-            problem = f"its schema is {content.get('schema')!r}; accepted: {SCHEMA}"
+        newer = content.get("schema") != SCHEMA
+        problem = f"its schema is {content.get('schema')!r}; accepted: {SCHEMA}" if newer else find_problem(content)
     elif problem is None:
         problem = f"it holds {type(content).__name__}"
     if problem:
@@ -207,30 +170,6 @@ def read_record(path: Path) -> Record:
             "run again) or restore it, and start again."
         )
     return Record(content=content)
-
-
-def _missing_within(content: dict[str, Any]) -> list[str]:
-    """Return what a record lacks of the names within its parts."""
-    missing = []
-    steps = {"cell.steps": ("warmup", "timed")} if "steps" in content["cell"] else {}
-    for path, names in (NAMES_WITHIN | steps).items():
-        part = _part(content, path)
-        missing += [f"{path}.{name}" for name in names if not (isinstance(part, dict) and name in part)]
-        missing += [] if names or isinstance(part, dict) else [path]
-    for path, needed in LISTED.items():
-        entries = _part(content, path)
-        if not isinstance(entries, list):
-            missing.append(f"a list of {path}")
-            continue
-        lacking = [needed - one.keys() if isinstance(one, dict) else needed for one in entries]
-        missing += [f"{path}.{name}" for name in sorted(set().union(*lacking))]
-    return missing
-
-
-def _part(content: Any, path: str) -> Any:
-    for name in path.split("."):
-        content = content.get(name) if isinstance(content, dict) else None
-    return content
 
 
 OLD = "measured before it was looked at"
@@ -247,7 +186,7 @@ FOURTH: dict[str, Any] = {
         "throttle": None,
         "before": {"others_pct": None, "gpu_strangers": None},
     },
-    "cell": {"price_per_hour": None, "workload": {"parameters": {}}},
+    "cell": {"price_per_hour": None, "workload": {"name": None, "parameters": {}}},
 }
 """What records lacked before schema 4."""
 
@@ -268,15 +207,19 @@ def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def write_record(folder: Path, content: dict[str, Any]) -> Path:
-    """Write a record below `folder` and return its path. Raises UserError if the folder takes no file."""
+def record_name(content: dict[str, Any]) -> str:
+    """Return where a record lies in its results folder: a folder for the machine, and a name made from its cell."""
     cell = content["cell"]
     words = [cell["tool"], cell["device"], f"{cell['cores']}c", cell["model"], f"b{cell['batch_size']}"]
     words += [cell["measure"]] if cell["measure"] != "epochs" else []
     name = re.sub(r"[^A-Za-z0-9.=-]+", "_", "_".join(words))
     moment = re.sub(r"\D", "", content["finished_at"])[:17]
-    name = f"{name}_r{cell['repeat']}_{content['key'][:12]}_{moment}.json"
-    path = folder / str(content["host"]["machine"]) / name
+    return f"{content['host']['machine']}/{name}_r{cell['repeat']}_{content['key'][:12]}_{moment}.json"
+
+
+def write_record(folder: Path, content: dict[str, Any]) -> Path:
+    """Write a record below `folder` and return its path. Raises UserError if the folder takes no file."""
+    path = folder / record_name(content)
     write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
 
@@ -321,15 +264,19 @@ def check_writable(folder: Path) -> None:
     probe.unlink()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or as it was: temporary file, fsync, rename."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or as it was: temporary file, fsync, rename.
+
+    Raises UserError if it cannot be written.
+    """
+    whole = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
         temporary = Path(name)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(whole)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o644)

@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[Record, list[Record]]:
             f"record {path} is {record.status}; accepted: one that is ok, since no other says what was installed. "
             "Name another."
         )
-    if "name" not in record.content["cell"]["workload"]:
+    if record.content["cell"]["workload"]["name"] is None:
         raise UserError(
             f"record {path} does not say which workload it ran, as none did before schema 4; accepted: a newer record. "
             "Name another, or measure the cell anew with --fresh."

@@ -19,6 +19,7 @@ from harness.launch import Outcome, launch_worker, without_worker
 from harness.plan import Cell
 from harness.recording import Circumstances, make_record
 from harness.records import FINAL, KeyMaker, Planned, Record, check_writable, key_maker, newest_by_key, write_record
+from harness.telemetry import Watch
 from workloads.errors import UserError
 from workloads.spec import DataSet
 
@@ -28,11 +29,17 @@ NO_CANARY = Canary(gflops=None, others_pct=None, reason="it was not run")
 class View(Protocol):
     """Where a session shows what it does."""
 
+    def phase(self, text: str) -> None:
+        """Show what is done before the cells, until something else is."""
+
     def line(self, text: str) -> None:
-        """Show one line of progress."""
+        """Show one line that stays."""
 
     def begin(self, cell: Cell) -> None:
         """A cell starts."""
+
+    def watch(self, watch: Watch) -> None:
+        """A worker was started that a watch looks at."""
 
     def event(self, cell: Cell, event: Event) -> None:
         """A worker sent an event."""
@@ -138,12 +145,12 @@ def run_session(
     data: dict[DataSet, tuple[Path, dict[str, Any]]] = {}
     for item in runnable:
         if item.cell.workload.data not in data:
-            view.line(f"preparing data for {item.cell.workload.label}")
+            view.phase(f"preparing data for {item.cell.workload.label}")
             data[item.cell.workload.data] = prepare(item.cell.workload.data)
     if todo:
         check_writable(results)
-    interpreters = prepare_environments([item.cell for item in runnable], view.line)
-    verdicts = prove_cells([item.cell for item in runnable], interpreters, host, view.line)
+    interpreters = prepare_environments([item.cell for item in runnable], view.phase)
+    verdicts = prove_cells([item.cell for item in runnable], interpreters, host, view.phase)
     measuring = _Session(session, host, results, view, data, interpreters, verdicts)
     limits: Limits = {}
     make_key = key_maker(host["machine"])
@@ -200,14 +207,20 @@ class _Session:
 
     def _launch(self, item: Planned, interpreter: str, data: Path) -> Outcome:
         """Run a cell's worker, and once more where the fault is not the tool's."""
-        outcome = launch_worker(item.cell, item.cores, interpreter, data, self._forward(item.cell))
+        outcome = launch_worker(item.cell, item.cores, interpreter, data, self._forward(item.cell), self._watch)
         if not outcome.faulty:
             return outcome
         self.view.line(f"{item.cell.label}: {outcome.reason}; it is tried once more")
-        return launch_worker(item.cell, item.cores, interpreter, data, self._forward(item.cell))
+        return launch_worker(item.cell, item.cores, interpreter, data, self._forward(item.cell), self._watch)
 
     def _forward(self, cell: Cell) -> Callable[[Event], None]:
         return lambda event: self.view.event(cell, event)
+
+    def _watch(self, leader: int, cores: Sequence[int], gpus: Sequence[str]) -> Watch:
+        """Make a worker's watch, which the view may read whenever it draws."""
+        watch = Watch(leader, cores, gpus)
+        self.view.watch(watch)
+        return watch
 
 
 def _packages(outcome: Outcome, interpreter: str | EnvironmentFailedError | None) -> dict[str, str] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from math import comb
+from statistics import median
 from string import ascii_lowercase
 
 import numpy as np
@@ -40,11 +41,11 @@ def summarize_steps(times_s: Sequence[float], batch_size: int) -> StepSummary:
     return StepSummary(
         mean_s=float(times.mean()),
         deviation_s=float(times.std()),
-        median_s=float(np.median(times)),
+        median_s=median(times_s),
         median_interval_s=median_interval(times_s),
         images_per_s=float(batch_size / times.mean()),
         uncertainty=float(speeds.std() / np.sqrt(len(speeds))),
-        jitter=float(1.4826 * np.median(np.abs(speeds - np.median(speeds)))),
+        jitter=1.4826 * median(np.abs(speeds - median(speeds.tolist())).tolist()),
     )
 
 

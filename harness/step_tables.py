@@ -6,18 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from frameworks import FLOOR, TOOLS
+from frameworks import FLOOR
+from harness.captions import describe_table
 from harness.frames import (
     Row,
-    describe_absence,
     describe_energy,
-    describe_repeats,
-    describe_unverified,
+    describe_outcome,
+    describe_ranking,
     group_rows,
+    mark_disturbances,
+    mark_unproven,
     rank_rows,
     runs_s,
+    tool_place,
 )
-from harness.markdown import MISSING, Notes, device_name, escape, number, to_markdown, without_empty
+from harness.markdown import MISSING, Notes, Section, as_table, escape, number, to_markdown, without_empty
 from harness.plan import STEP_KINDS
 from harness.ranking import Comparison, interval_text
 from harness.records import timed_s
@@ -39,43 +42,50 @@ STEP_EXPLANATION = [
 ]
 
 
-def render_steps(cells: Iterable[Row]) -> list[str]:
-    """Return the tables of all step measurements of one machine."""
-    parts = []
-    for (model, batch, precision, seed), rows in group_rows(cells, ["model", "batch_size", "precision", "seed"]):
-        parts += [f"### {escape(model)}: batch {batch}, by step, {precision}, seed {seed}", ""]
-        for (device, cores), here in group_rows(rows, ["device", "cores"]):
-            place = device_name(device, cores)
-            parts += describe_absence(place, here) or _render_place(place, here)
-        parts += describe_unverified(rows)
-    return parts
-
-
-def _render_place(name: str, cells: Iterable[Row]) -> list[str]:
-    """Return the tables of one device: one a kind of step, then all kinds side by side."""
-    parts = []
+def render_steps(place: str, cells: Iterable[Row]) -> list[Section]:
+    """Return the tables of one model on one device: one a kind of step, then all kinds side by side."""
+    sections = []
     for (warmup, timed), rows in group_rows(cells, ["warmup", "timed"]):
         by_kind = {kind: _rank(measured) for (kind,), measured in group_rows(rows, ["measure"])}
         kinds: dict[str, list[Row]] = {kind: by_kind[kind] for kind in STEP_KINDS if kind in by_kind}
         for kind, ranked in kinds.items():
-            notes = Notes()
-            parts += [f"#### {name}: {kind}, {warmup} warm-up and {timed} timed steps", ""]
-            parts += [*describe_repeats(ranked), to_markdown(step_table(ranked, notes)), "", *notes.lines()]
+            sections.append(_render_kind(f"{kind} steps: {place}, {warmup} warm-up and {timed} timed", ranked))
             if warmup + timed <= CALLS:
-                parts += [f"#### {name}: {kind}, call by call, wall (process) seconds", ""]
-                parts += [to_markdown(call_table(ranked)), ""]
+                sections.append(_render_calls(f"First call and later calls of {kind}: {place}", ranked))
         if len(kinds) > 1:
-            parts += [f"#### {name}: ms per batch, side by side", "", to_markdown(kind_table(kinds)), ""]
-    return parts
+            sections.append(_render_kinds(f"ms per batch, side by side: {place}", kinds))
+    return sections
 
 
-def _timed_s(row: Row) -> list[float]:
+def _render_kind(title: str, ranked: Sequence[Row]) -> Section:
+    notes = Notes()
+    table = to_markdown(step_table(ranked, notes))
+    lines = [*describe_ranking(ranked), table, "", *notes.lines(), describe_table(ranked), ""]
+    return Section(title=title, lines=lines)
+
+
+def _render_calls(title: str, ranked: Sequence[Row]) -> Section:
+    notes = Notes()
+    table = to_markdown(call_table(ranked, notes))
+    caption = "Wall seconds, and in brackets process seconds, of all threads, of every step of the runs above."
+    return Section(title=title, lines=[table, "", *notes.lines(), caption, ""])
+
+
+def _render_kinds(title: str, kinds: Mapping[str, Sequence[Row]]) -> Section:
+    notes = Notes()
+    table = to_markdown(kind_table(kinds, notes))
+    caption = "Means of the timed steps ± their standard deviation, from the tables above, which say what a step is."
+    return Section(title=title, lines=[table, "", *notes.lines(), caption, ""])
+
+
+def timed_steps_s(row: Row) -> list[float]:
+    """Return the seconds of all timed steps of a cell, over its repeats."""
     return [seconds for run in row["runs"] for seconds in timed_s(run["steps"])]
 
 
 def _summary(row: Row) -> StepSummary | None:
     """Return the numbers of all timed steps of a cell that came out well, over its repeats."""
-    return summarize_steps(_timed_s(row), row["batch_size"]) if row["status"] == "ok" else None
+    return summarize_steps(timed_steps_s(row), row["batch_size"]) if row["status"] == "ok" else None
 
 
 def _rank(rows: Iterable[Row]) -> list[Row]:
@@ -98,7 +108,7 @@ def step_table(ranked: Sequence[Row], notes: Notes) -> pd.DataFrame:
     comparison = Comparison({row["tool"]: runs_s(row) for row in ranked if row["ranked"]})
     table = []
     for row in ranked:
-        summary, held, wanted = row["summary"], len(_timed_s(row)), row["timed"] * row["repeats"]
+        summary, held, wanted = row["summary"], len(timed_steps_s(row)), row["timed"] * row["repeats"]
         table.append(
             {
                 "Tool": escape(row["tool"]),
@@ -120,8 +130,8 @@ def step_table(ranked: Sequence[Row], notes: Notes) -> pd.DataFrame:
 
 def _marked_ms(row: Row, summary: StepSummary | None, notes: Notes) -> str:
     if summary is None:
-        return str(row["status"]) + notes.mark(str(row["reason"]))
-    return _mean_ms(summary) + "".join(notes.mark(words) for words in row["disturbances"])
+        return describe_outcome(row, notes)
+    return _mean_ms(summary) + mark_disturbances(row, notes)
 
 
 def _energy(row: Row, notes: Notes) -> str:
@@ -149,34 +159,35 @@ def _images_per_s(summary: StepSummary) -> str:
 
 def _level(row: Row, notes: Notes) -> str:
     """Return the level of the proof, with a note where one is due; steps have no loss curve that could reach S4."""
-    return (row["level"] or "not proven") + (notes.mark(row["verdict"]) if row["verdict"] else "")
+    return escape(row["level"] or "not proven") + (notes.mark(row["verdict"]) if row["verdict"] else "")
 
 
-def call_table(ranked: Iterable[Row]) -> pd.DataFrame:
+def call_table(ranked: Iterable[Row], notes: Notes) -> pd.DataFrame:
     """Return wall and process seconds of every step from the first on, each run in a row of its own."""
     table = []
     for row in ranked:
+        outcome = "" if row["status"] == "ok" else f": {describe_outcome(row, notes)}"
         for place, run in enumerate(row["runs"]):
-            named = escape(row["tool"]) + (f", run {place + 1}" if len(row["runs"]) > 1 else "")
+            named = escape(row["tool"]) + (f", run {place + 1}" if len(row["runs"]) > 1 else "") + outcome
             calls = {
                 f"Call {i}": f"{step['wall_s']:.4f} ({step['process_s']:.4f})" for i, step in enumerate(run["steps"], 1)
             }
             table.append({"Tool": named, **calls})
-    return pd.DataFrame(table).fillna(MISSING)
+    return as_table(table).fillna(MISSING)
 
 
-def kind_table(kinds: Mapping[str, Iterable[Row]]) -> pd.DataFrame:
-    """Return mean ± deviation of each kind of step, tool by tool; only of those that are proven."""
+def kind_table(kinds: Mapping[str, Iterable[Row]], notes: Notes) -> pd.DataFrame:
+    """Return mean ± deviation of each kind of step, tool by tool."""
     cells = {(row["tool"], kind): row for kind, ranked in kinds.items() for row in ranked}
-    tools = {tool for tool, _ in cells} - {FLOOR}
-    return pd.DataFrame(
-        {"Tool": tool} | {kind: _in_short(cells.get((tool, kind))) for kind in kinds} for tool in TOOLS if tool in tools
+    tools = sorted({tool for tool, _ in cells} - {FLOOR}, key=tool_place)
+    return as_table(
+        {"Tool": escape(tool)} | {kind: _in_short(cells.get((tool, kind)), notes) for kind in kinds} for tool in tools
     )
 
 
-def _in_short(row: Row | None) -> str:
+def _in_short(row: Row | None, notes: Notes) -> str:
     if row is None:
         return MISSING
     if row["summary"] is None:
-        return str(row["status"])
-    return _mean_ms(row["summary"]) if row["ranked"] else "not proven"
+        return describe_outcome(row, notes)
+    return _mean_ms(row["summary"]) + mark_unproven(row, notes)

@@ -5,6 +5,7 @@ What cannot be read is None with a reason, never 0.
 """
 
 import contextlib
+import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -39,6 +40,8 @@ JOIN_S = 10.0
 """How long to wait for a driver that does not answer."""
 SERIES_POINTS = 60
 """How many points of a series a record keeps at most."""
+NEWEST_S = 1.0
+"""Over how long the newest load is a mean, at least."""
 STRANGERS_PCT = 10.0
 """From how much of its cores on others disturb a cell."""
 
@@ -170,6 +173,29 @@ class _Window:
         if not doubt_s < MOST_DOUBT * (self.end - self.start):
             return [], []
         return at, [value for value in values if value is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How busy a process group keeps its cores, and how busy its GPUs are, in per cent; None is what is not known."""
+
+    cpu_pct: float | None
+    gpu_pct: float | None
+
+
+def newest_load(watch: Watch) -> Load:
+    """Return the load that a watch saw last; what it reads has been sampled anyway."""
+    samples = watch.samples
+    if not samples:
+        return Load(cpu_pct=None, gpu_pct=None)
+    newest = samples[-1]
+    busy = [gpu["gpu_pct"] for gpu in newest.gpus]
+    known = [pct for pct in busy if pct is not None]
+    earlier = next((sample for sample in reversed(samples) if newest.at - sample.at >= NEWEST_S), None)
+    cpu_pct = None
+    if earlier and earlier.cpu_s is not None and newest.cpu_s is not None:
+        cpu_pct = 100 * (newest.cpu_s - earlier.cpu_s) / ((newest.at - earlier.at) * len(watch.cores))
+    return Load(cpu_pct=cpu_pct, gpu_pct=statistics.fmean(known) if known else None)
 
 
 def summarize(watch: Watch, start: float, end: float) -> dict[str, Any]:

@@ -1,17 +1,21 @@
 """What all tests share: closed network, folders of their own, and the rule that no tool may be skipped whole."""
 
+import os
 import random
 import socket
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from frameworks import TOOLS
 from harness.canary import Canary
+
+if TYPE_CHECKING:
+    from tests.browser import Browser
 
 sys.dont_write_bytecode = True
 _outcomes: dict[str, set[str]] = defaultdict(set)
@@ -64,6 +68,29 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Canaries that take no time and find the machine always as fast, so that no cell is measured once more."""
     canary = Canary(gflops=100.0, others_pct=0.0, reason=None)
     monkeypatch.setattr("harness.session.release_canary", lambda cores: canary)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """One window of a real browser for all tests of the page, which are skipped where there is none, but not in CI."""
+    from tests.browser import find_browser, start_browser  # only the tests of the page need Selenium
+
+    try:
+        find_browser()
+    except FileNotFoundError as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(error))
+    with start_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of records of every kind."""
+    from tests.pages import records_of_every_kind, write_page
+
+    return write_page(tmp_path_factory.mktemp("page") / "index.html", records_of_every_kind())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,7 @@ from harness.plan import Cell, Measure, Steps
 from harness.recording import OF_GPUS, Circumstances, make_record
 from harness.records import Planned, read_records
 from harness.session import drifted_cells, plan_session, run_session
+from harness.telemetry import Sample, Watch
 from workloads import make_workload
 from workloads.spec import DataSet, Noise
 
@@ -24,6 +25,9 @@ HOST = {
     "gpus": [],
     "no_gpu": "no NVIDIA GPU here (test)",
 }
+
+OWN = 100
+"""The process group of made-up watches."""
 
 
 def noisy(data: DataSet) -> DataSet:
@@ -127,16 +131,42 @@ def _seen(measured: list[Event], gpu_pct: float | None) -> dict[str, Any]:
     return {"cpu_pct": cpu_pct, "rss_mib": 1024.0, "gpus": [] if gpu_pct is None else [gpu]}
 
 
+def make_sample(at: float, **changes: Any) -> Sample:
+    """A group that keeps one of its two cores busy, half of which it shares with others, and uses no GPU."""
+    seen = {
+        "cpu_s": 0.5 * at,
+        "rss_mib": 100.0,
+        "core_s": (at, 0.25 * at),
+        "package_j": 40.0 * at,
+        "gpus": (),
+        "gpu_pids": frozenset(),
+    }
+    return Sample(at=at, **seen | changes)
+
+
+def make_watch(samples: list[Sample], gpus: int = 0) -> Watch:
+    """A watch that has seen these samples."""
+    watch = Watch(OWN, [0, 1], [str(number) for number in range(gpus)])
+    watch.samples = samples
+    return watch
+
+
 class Silent:
-    """A view that shows nothing and knows which cells were begun."""
+    """A view that shows nothing and knows which cells were begun, and the watches of workers."""
 
     def __init__(self) -> None:
         self.begun: list[Cell] = []
+        self.watches: list[Watch] = []
+
+    def phase(self, text: str) -> None: ...
 
     def line(self, text: str) -> None: ...
 
     def begin(self, cell: Cell) -> None:
         self.begun.append(cell)
+
+    def watch(self, watch: Watch) -> None:
+        self.watches.append(watch)
 
     def event(self, cell: Cell, event: Event) -> None: ...
 

@@ -227,6 +227,7 @@ def test_the_distance_of_curves() -> None:
     others = [[1.0, 0.5], [1.2, 0.4], [0.8, 0.6]]
     assert curve_distance([1.0, 0.5], others) == pytest.approx(0.0)
     assert curve_distance([2.0, 1.0], others) == pytest.approx(1.0)
+    assert curve_distance([2.0, 1.0], [[0.0, 0.0]] * len(others)) is None
     assert curve_distance([1.5, 0.0], others) == pytest.approx(1.0 / 1.5)
     assert curve_distance([1.0, 0.5], others[:1]) is None
     assert curve_distance([1.0], others) is None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.plan import Cell
@@ -31,6 +32,12 @@ def matrix(tmp_path: Path) -> Path:
     return path
 
 
+def written(results: Path) -> str:
+    """What a report names as written."""
+    names = ("README.md", "index.html", "cells.csv", "cells.parquet")
+    return "".join(f"written: {results / name}\n" for name in names)
+
+
 def test_a_run_fills_the_matrix_and_prints_the_tables_it_writes(
     matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +49,76 @@ def test_a_run_fills_the_matrix_and_prints_the_tables_it_writes(
     assert table == render_markdown(read_records(results))
     assert "| null " in table
     assert len(list(read_records(results))) == 2
+
+
+def test_a_quiet_run_prints_failures_and_what_was_written_alone(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    arguments = ["--matrix", str(matrix), "--results", str(results), "--quiet"]
+    assert main(arguments) == 0
+    assert capsys.readouterr() == (written(results), "")
+    matrix.write_text(MATRIX.replace("null", "mxnet") + f"environments: {sys.executable}\n")
+    assert main([*arguments, "--only", "model=digits-mlp"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == written(results)
+    assert printed.err.startswith("mxnet · cpu · digits-mlp epochs=1 · batch 32 failed: ")
+    assert printed.err.count("\n") == 1
+    matrix.write_text("")
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_log_gets_lines_even_where_colours_are_forced(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["--matrix", str(matrix), "--results", str(tmp_path / "results")]) == 0
+    printed = capsys.readouterr().out
+    assert "null · cpu · digits-cnn epochs=1 · batch 32 ok: trained" in printed
+    assert "\x1b[?25l" not in printed
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before", "after"])
+def test_report_and_audit_can_be_quiet(
+    place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_record(tmp_path, make_content(make_cell("torch"), [2.0, 1.0]))
+    report, audit = (
+        ["report", "--results", str(tmp_path)],
+        ["audit", "--only", "tool=torch", "--results", str(tmp_path)],
+    )
+    report.insert(place, "--quiet")
+    audit.insert(place, "--quiet")
+    assert main(report) == 0
+    assert capsys.readouterr() == (written(tmp_path), "")
+
+    def prove(cells: Any, interpreters: Any, host: Any, show: Any) -> dict[Cell, Any]:
+        show("proving\x1b[2J")
+        return {cell: {"level": "S3", "reason": None, "supported": True, "findings": []} for cell in cells}
+
+    monkeypatch.setattr("runner.prepare_environments", lambda cells, show: show("making") or {})
+    monkeypatch.setattr("runner.prove_cells", prove)
+    last = "2 of 2 pairs of tool and model are proven to be the same net\n"
+    assert main(audit) == 0
+    assert capsys.readouterr() == (last, "")
+    audit.remove("--quiet")
+    assert main(audit) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("making\nproving\\x1b[2J\ntorch · cpu · digits-cnn: S3\n")
+    assert printed.endswith(last)
+
+
+def test_nobody_reading_any_more_is_no_traceback(tmp_path: Path) -> None:
+    write_record(tmp_path, make_content(make_cell("torch"), [2.0, 1.0]))
+    nobody, closed = os.pipe()
+    os.close(nobody)
+    command = [sys.executable, "runner.py", "report", "--results", str(tmp_path)]
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+    finished = subprocess.run(command, cwd=PROJECT, env=buffered, stdout=closed, stderr=subprocess.PIPE, text=True)
+    os.close(closed)
+    assert (finished.returncode, finished.stderr) == (1, "")
 
 
 def test_a_second_start_has_nothing_to_do(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +229,9 @@ def test_an_unreadable_record_stops_before_anything_runs(
         ["--results", "x", "doctor"],
         ["--repeats", "two"],
         ["--fast", "--rigorous"],
+        ["report", "--only", "tool=torch"],
+        ["--matrix", "x", "doctor"],
+        ["--quiet", "doctor"],
     ],
 )
 def test_an_option_that_does_not_belong_is_exit_code_2(arguments: list[str]) -> None:
@@ -168,10 +248,49 @@ def test_report_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "is a file; accepted: a folder" in capsys.readouterr().err
 
 
-def test_report_writes_the_tables_again(tmp_path: Path) -> None:
+def test_report_writes_tables_page_and_cells_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_record(tmp_path, make_content(make_cell("torch"), [2.0, 1.0]))
     assert main(["--results", str(tmp_path), "report"]) == 0
+    assert capsys.readouterr().out == written(tmp_path)
     assert "| torch  |       3.00 |" in (tmp_path / "README.md").read_text()
+    assert '"torch"' in (tmp_path / "index.html").read_text()
+    assert list(pd.read_csv(tmp_path / "cells.csv")["train_s"]) == [3.0]
+    assert list(pd.read_parquet(tmp_path / "cells.parquet")["tool"]) == ["torch"]
+
+
+def test_report_draws_the_pictures_of_a_matrix(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, pictures = tmp_path / "results", tmp_path / "pictures"
+    main(["--matrix", str(matrix), "--results", str(results)])
+    capsys.readouterr()
+    arguments = ["--matrix", str(matrix), "--only", "model=digits-mlp", "--quiet"]
+    assert main(["report", "--results", str(results), *arguments, "--pictures", str(pictures)]) == 0
+    drawn = sorted(pictures.iterdir())
+    assert sorted(capsys.readouterr().out.splitlines()) == [f"written: {path}" for path in drawn]
+    assert all(path.suffix == ".svg" and "digits-mlp" in path.name for path in drawn)
+
+
+def test_report_of_a_matrix_prints_its_tables_alone(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    main(["--matrix", str(matrix), "--results", str(results)])
+    (results / "README.md").unlink()
+    capsys.readouterr()
+    assert main(["report", "--matrix", str(matrix), "--only", "model=digits-mlp", "--results", str(results)]) == 0
+    printed = capsys.readouterr().out
+    assert "digits-mlp" in printed
+    assert "digits-cnn" not in printed
+    assert not (results / "README.md").exists()
+
+
+def test_report_of_a_matrix_that_was_not_run_says_so(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(tmp_path, make_content(make_cell("torch"), [2.0, 1.0]))
+    assert main(["report", "--matrix", str(matrix), "--results", str(tmp_path)]) == 2
+    assert "holds no record of" in capsys.readouterr().err
 
 
 def test_doctor_says_what_is_here_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,3 +340,13 @@ def test_a_stopped_runner_ends_cleanly_and_keeps_what_is_done(stop: signal.Signa
     assert "| null " in (results / "README.md").read_text()
     (kept,) = results.glob("*/*.json")
     assert json.loads(kept.read_text())["cell"]["tool"] == "null"
+
+
+def test_a_page_that_cannot_be_written_is_told_as_the_tables_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(tmp_path, make_content(make_cell("torch"), [2.0, 1.0]))
+    (tmp_path / "index.html").mkdir()
+    assert main(["--results", str(tmp_path), "report"]) == 2
+    assert "index.html cannot be written (Is a directory)" in capsys.readouterr().err
+    assert "| torch " in (tmp_path / "README.md").read_text()

@@ -13,14 +13,15 @@ import harness.session
 from harness.canary import Canary
 from harness.data import prepare
 from harness.environments import EnvironmentFailedError
+from harness.frames import to_frame
 from harness.host import available_cores
 from harness.launch import without_worker
 from harness.places import PROJECT
 from harness.plan import Cell, Steps
+from harness.record_shape import LEDGER, PARTS
 from harness.recording import time_ledger, without_folders
-from harness.records import LEDGER, PARTS, Planned, Record, key_maker, newest_by_key, read_records, write_record
+from harness.records import Planned, Record, key_maker, newest_by_key, read_records, write_record
 from harness.session import drifted_cells, judge_curves, plan_session, run_session
-from harness.tables import to_frame
 from tests.helpers import (
     HOST,
     Silent,
@@ -54,6 +55,13 @@ def test_a_cell_leaves_one_whole_record(tmp_path: Path) -> None:
     assert content["versions"]["packages"]["numpy"]
     assert content["versions"]["libraries"] == {}
     assert content["host"] == HOST
+
+
+def test_a_view_is_given_the_watch_of_every_worker(tmp_path: Path) -> None:
+    cells = [make_cell(), make_cell(not_run=("skipped", "not today")), make_cell(repeat=1)]
+    _, view = run(cells, tmp_path)
+    assert len(view.watches) == 2
+    assert all(watch.samples and watch.samples[0].cpu_s is not None for watch in view.watches)
 
 
 def test_the_time_ledger_adds_up(tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ from weakref import ref
 import pytest
 
 from harness.audit import no_verdict
-from harness.frames import describe_repeats, group_rows
+from harness.cross_tables import device_table
+from harness.frames import describe_ranking, group_rows, to_frame
 from harness.ledger_tables import render_ledger
+from harness.markdown import Notes
 from harness.records import Record
-from harness.tables import Notes, device_table, render_markdown, to_frame, tool_table
+from harness.tables import render_markdown
+from harness.tool_tables import tool_table
 from tests.helpers import HOST, make_cell, make_content
 from workloads import make_workload
 
@@ -146,7 +149,7 @@ def test_speedup_of_made_up_times() -> None:
         make_content(make_cell(), [1.0]),
         *(make_content(make_cell("torch", device=device), [s]) for device, s in [("cpu", 9.0), ("gpu", 3.0)]),
     )
-    table = device_table(rows, [("cpu", 2), ("gpu", 2)])
+    table = device_table(rows, [("cpu", 2), ("gpu", 2)], Notes())
     assert table.iloc[0].tolist() == ["torch", "9.00", "3.00", "3.00"]
     assert table.iloc[1].tolist() == ["null", "1.00", "–", "–"]
 
@@ -159,17 +162,15 @@ def five_runs(tool: str, epoch_s: float, spread_s: float) -> list[dict[str, Any]
 
 @pytest.mark.parametrize(("spread_s", "overtakes"), [(0.001, True), (0.2, False)])
 def test_a_tool_overtakes_another_only_where_their_epochs_differ(spread_s: float, overtakes: bool) -> None:
-    text = "\n".join(
-        render_ledger("CPU", rows_of(*five_runs("torch", 1.0, spread_s), *five_runs("jax", 1.1, spread_s)))
-    )
-    assert ("jax (" in text) == overtakes
+    (ledger,) = render_ledger("CPU", rows_of(*five_runs("torch", 1.0, spread_s), *five_runs("jax", 1.1, spread_s)))
+    assert ("jax (" in "\n".join(ledger.lines)) == overtakes
 
 
 def test_a_run_that_did_not_exit_has_no_place_in_the_ledger() -> None:
     contents = five_runs("torch", 1.0, 0.0)
     contents[0]["time"] |= {"total_s": None, "end_s": None, "other_s": None}
-    table = render_ledger("CPU", rows_of(*contents))[2]
-    assert "17.00" in table
+    (ledger,) = render_ledger("CPU", rows_of(*contents))
+    assert "17.00" in ledger.lines[0]
     assert render_ledger("CPU", rows_of(contents[0])) == []
 
 
@@ -184,11 +185,9 @@ def test_energy_of_which_not_the_same_was_read_is_not_shown() -> None:
 
 def test_a_tool_with_too_few_runs_to_be_ranked_is_named() -> None:
     two, few = [*five_runs("torch", 1.0, 0.0), *five_runs("jax", 2.0, 0.0)], five_runs("mxnet", 3.0, 0.0)[:2]
-    assert (
-        describe_repeats(rows_of(*two, *few))[0] == "Up to 5 runs a tool. Too few to be ranked (that takes 5): mxnet."
-    )
-    assert describe_repeats(rows_of(*two))[0] == "Up to 5 runs a tool."
-    assert describe_repeats(rows_of(*two[:5], *few))[0].endswith("(that takes 5): the order is no rank.")
+    assert describe_ranking(rows_of(*two, *few))[0] == "Too few runs to be ranked (that takes 5): mxnet."
+    assert describe_ranking(rows_of(*two)) == []
+    assert describe_ranking(rows_of(*two[:5], *few))[0].endswith("(that takes 5): the order is no rank.")
 
 
 def test_a_drift_stays_marked_when_other_cells_of_its_session_were_run_again() -> None:

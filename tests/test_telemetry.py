@@ -9,9 +9,10 @@ import pytest
 from harness.launch import Outcome, bounds_window, measured_windows, without_worker
 from harness.recording import utilisation
 from harness.sensors import THROTTLE_REASONS
-from harness.telemetry import SERIES_POINTS, Sample, Watch, series, summarize
+from harness.telemetry import SERIES_POINTS, Load, Sample, Watch, newest_load, series, summarize
+from tests.helpers import OWN, make_sample, make_watch
 
-OWN, STRANGER = 100, 200
+STRANGER = 200
 GPU = {
     "gpu_pct": 80.0,
     "gpu_memory_mib": 1000.0,
@@ -21,26 +22,6 @@ GPU = {
     "throttle": 0.0,
     "energy_j": 0.0,
 }
-
-
-def make_sample(at: float, **changes: Any) -> Sample:
-    """A group that keeps one of its two cores busy, half of which it shares with others, and uses no GPU."""
-    seen = {
-        "cpu_s": 0.5 * at,
-        "rss_mib": 100.0,
-        "core_s": (at, 0.25 * at),
-        "package_j": 40.0 * at,
-        "gpus": (),
-        "gpu_pids": frozenset(),
-    }
-    return Sample(at=at, **seen | changes)
-
-
-def make_watch(samples: list[Sample], gpus: int = 0) -> Watch:
-    """A watch that has seen these samples."""
-    watch = Watch(OWN, [0, 1], [str(number) for number in range(gpus)])
-    watch.samples = samples
-    return watch
 
 
 def make_outcome(**changes: Any) -> Outcome:
@@ -331,3 +312,27 @@ def test_what_the_framework_knows_of_its_memory_is_kept_beside() -> None:
     result = {"event": "result", "at": 1.0, "peak_memory_bytes": 3 * 2**20}
     assert utilisation(make_outcome(events=[result]), 2, 1)["framework_memory_mib"] == 3.0
     assert utilisation(make_outcome(), 2, 1)["framework_memory_mib"] is None
+
+
+def test_the_newest_load_is_of_the_last_second_of_samples_or_a_little_more() -> None:
+    samples = [make_sample(at, cpu_s=cpu_s) for at, cpu_s in ((0.0, 0.0), (8.0, 0.0), (9.5, 1.5), (10.0, 2.5))]
+    samples[-1] = replace(samples[-1], gpus=({"gpu_pct": 90.0}, {"gpu_pct": 40.0}))
+    assert newest_load(make_watch(samples)) == Load(cpu_pct=62.5, gpu_pct=65.0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "load"),
+    [
+        ([], Load(cpu_pct=None, gpu_pct=None)),
+        ([make_sample(0.0), make_sample(0.9)], Load(cpu_pct=None, gpu_pct=None)),
+        ([make_sample(0.0, cpu_s=None), make_sample(2.0)], Load(cpu_pct=None, gpu_pct=None)),
+        ([make_sample(0.0), make_sample(2.0, cpu_s=None)], Load(cpu_pct=None, gpu_pct=None)),
+        (
+            [make_sample(0.0), make_sample(2.0, gpus=({"gpu_pct": None}, {"gpu_pct": 30.0}))],
+            Load(cpu_pct=25.0, gpu_pct=30.0),
+        ),
+    ],
+    ids=["no sample", "too near", "unread before", "unread now", "a GPU that is lost"],
+)
+def test_what_the_newest_samples_do_not_tell_is_unknown(samples: list[Sample], load: Load) -> None:
+    assert newest_load(make_watch(samples)) == load
