@@ -20,6 +20,7 @@ from harness.records import Record, read_records, record_name, write_record
 from tests.helpers import make_cell, make_content, make_step_cell, make_step_content
 from tests.pages import nets_of_three_sizes
 from tests.test_chart_rows import rows_of
+from workloads.shapes import forward_flops, train_flops
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,22 @@ def data_of(contents: list[dict[str, Any]]) -> dict[str, Any]:
     """The data of a page of these records, without charts."""
     records = (Record(content=content) for content in contents)
     return page_data(to_page_rows(records, "results"), Drawing(library="", charts={}))
+
+
+def test_the_share_of_the_peak_is_of_the_canary_before_the_run() -> None:
+    """10 samples a second, or 320 in steps of a batch of 32, against a canary of 100 · 10⁹ FLOPs a second."""
+    contents = [
+        make_content(make_cell("torch"), [1.0, 1.0]),
+        make_step_content(make_step_cell("torch"), [9.0] + [0.1] * 3),
+    ]
+    contents.append(make_step_content(make_step_cell("torch", "forward"), [9.0, 0.1, 0.1, 0.1]))
+    absent = [make_content(make_cell("torch", device="gpu"), [1.0, 1.0]), make_content(make_cell("null"), [1.0, 1.0])]
+    network = make_cell().workload.network
+    forward, train = forward_flops(network), train_flops(network)
+    shares = [cell["peak_pct"] for cell in unpack(data_of([*contents, *absent])["cells"])]
+    known = sorted(share[0] for share in shares if share)
+    assert known == pytest.approx(sorted([10 * train / 1e9, 320 * train / 1e9, 320 * forward / 1e9]), rel=1e-5)
+    assert shares.count(None) == 2
 
 
 def test_the_command_of_a_cell_replays_the_run_that_finished_last() -> None:

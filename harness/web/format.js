@@ -56,6 +56,15 @@ const METRICS = [
     unit: () => "/s",
     note: "Samples a second over training, or over the timed steps.",
   },
+  {
+    id: "peak_pct",
+    title: "% of peak",
+    better: "more",
+    unit: () => "%",
+    note:
+      "Floating-point operations of the spec's net a second, of those that NumPy's float32 matrix products reached on the " +
+      "same cores just before.",
+  },
   {id: "gpu_pct", title: "GPU %", better: null, unit: () => "%", note: "What NVML reports while training."},
   {id: "cpu_pct", title: "CPU %", better: null, unit: () => "%", note: "Of the cores given, while training."},
   {
