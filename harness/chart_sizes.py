@@ -11,7 +11,7 @@ from harness.chart_rows import place_of
 from harness.crossover import crossover
 from harness.frames import Row, group_rows, rank_rows, runs_s
 from harness.net_size import net_size_of
-from harness.ranking import RANKED_REPEATS, interval
+from harness.ranking import enough_runs, interval
 from harness.sizes import Sweep, count_parameters, find_sweeps
 from harness.statistics import differ
 
@@ -144,7 +144,7 @@ def _cross(slow: Sequence[SizeRow], fast: Sequence[SizeRow], name: str) -> list[
 def _is_certain(one: SizeRow, other: SizeRow) -> bool:
     """Return whether two lines differ at one size, as crossover tables judge it."""
     times = one["runs_s"], other["runs_s"]
-    return min(map(len, times)) >= RANKED_REPEATS and differ(*times)
+    return enough_runs(*times) and differ(*times)
 
 
 def _seconds(line: Iterable[SizeRow]) -> list[float]:

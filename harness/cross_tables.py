@@ -21,7 +21,7 @@ from harness.frames import (
     was_run,
 )
 from harness.markdown import MISSING, Notes, Section, as_table, counted, device_name, escape, to_markdown
-from harness.ranking import RANKED_REPEATS, interval_text, ratio_text
+from harness.ranking import enough_runs, interval_text, ratio_text
 from harness.statistics import ratio_interval
 
 Place = tuple[Any, ...]
@@ -141,8 +141,7 @@ def speedup_text(base: Row | None, other: Row | None) -> str:
     if ratio is None or base is None or other is None:
         return MISSING
     before_s, after_s = runs_s(base), runs_s(other)
-    enough = min(len(before_s), len(after_s)) >= RANKED_REPEATS
-    return ratio_text(ratio, ratio_interval(before_s, after_s) if enough else None)
+    return ratio_text(ratio, ratio_interval(before_s, after_s) if enough_runs(before_s, after_s) else None)
 
 
 def speedup(base: Row | None, other: Row | None) -> float | None:

@@ -8,7 +8,7 @@ from harness.cross_tables import Place
 from harness.crossover import Crossing, crossover
 from harness.frames import is_ranked, runs_s, tool_place
 from harness.markdown import Notes, Section, as_table, device_name, escape, to_markdown
-from harness.ranking import RANKED_REPEATS
+from harness.ranking import RANKED_REPEATS, enough_runs
 from harness.sizes import Sweep
 from harness.statistics import differ
 
@@ -98,7 +98,7 @@ def _describe_crossing(pair: Pair, crossing: Crossing, notes: Notes) -> str:
     """Return a crossover's size, with a note where it may be noise."""
     _, one, _, other = pair
     sides = [(one[int(size)], other[int(size)]) for size in (crossing.below, crossing.above)]
-    few = any(len(runs) < RANKED_REPEATS for side in sides for runs in side)
+    few = not all(enough_runs(*side) for side in sides)
     mark = notes.mark(UNKNOWN) if few else "" if all(differ(*side) for side in sides) else notes.mark(NOISE)
     return f"{float(f'{crossing.size:.3g}'):,.0f}{mark}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.frames import Row, rank_rows
 from harness.ledger import JobTime, job_time, overtaking_epoch
 from harness.markdown import MISSING, Section, escape, to_markdown, without_empty
-from harness.ranking import RANKED_REPEATS
+from harness.ranking import enough_runs
 from harness.record_shape import LEDGER
 from harness.statistics import differ
 
@@ -107,6 +107,5 @@ def _overtaken(tool: str, jobs: Mapping[str, Sequence[JobTime]]) -> str:
 
 def _may_differ(mine: Sequence[JobTime], theirs: Sequence[JobTime]) -> bool:
     """Whether the steady epochs of two tools differ, or runs are too few to tell."""
-    if min(len(mine), len(theirs)) < RANKED_REPEATS:
-        return True
-    return differ([job.epoch_s for job in mine], [job.epoch_s for job in theirs])
+    epochs = [[job.epoch_s for job in jobs] for jobs in (mine, theirs)]
+    return not enough_runs(*epochs) or differ(*epochs)

@@ -11,13 +11,18 @@ RANKED_REPEATS = next(count for count in range(1, 100) if can_differ(count, coun
 """How many runs each tool must have to be ranked."""
 
 
+def enough_runs(*times: Sequence[float]) -> bool:
+    """Whether each of these tools, given by the seconds of its runs, has enough of them to be told from another."""
+    return min(map(len, times)) >= RANKED_REPEATS
+
+
 class Comparison:
     """The tools of one table that are compared, each with the seconds of its runs."""
 
     def __init__(self, times: Mapping[str, Sequence[float]]) -> None:
         self._times = times
         self._best = min(times, key=lambda tool: statistics.median(times[tool]), default=None)
-        known = {tool: tuple(runs) for tool, runs in times.items() if len(runs) >= RANKED_REPEATS}
+        known = {tool: tuple(runs) for tool, runs in times.items() if enough_runs(runs)}
         self._letters = _rank(tuple(known.items()))
 
     def rank(self, tool: str) -> str:
@@ -28,7 +33,7 @@ class Comparison:
         """Return the ratio of medians to the best tool, with its interval where both have runs enough."""
         assert self._best is not None
         mine, best = self._times[tool], self._times[self._best]
-        known = tool != self._best and min(len(mine), len(best)) >= RANKED_REPEATS
+        known = tool != self._best and enough_runs(mine, best)
         return ratio_text(
             statistics.median(mine) / statistics.median(best), ratio_interval(mine, best) if known else None
         )
