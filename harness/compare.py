@@ -16,7 +16,7 @@ from harness.audit import PROVEN
 from harness.canary import DRIFT
 from harness.frames import COORDINATES, VERSIONED, Row, describe_machine, runs_s, to_frame
 from harness.markdown import MISSING, Notes, device_name, escape, number, to_markdown
-from harness.ranking import RANKED_REPEATS, ratio_text
+from harness.ranking import RANKED_REPEATS, enough_runs, ratio_text
 from harness.records import ABSENT, Record
 from harness.statistics import SIGNIFICANCE, differ, median_interval, ratio_interval
 from workloads.errors import UserError, unknown
@@ -167,7 +167,7 @@ def _judge_runs(name: str, first: Row, second: Row) -> Change:
     if first["tool"] == FLOOR:
         return change
     before_s, after_s = runs_s(first), runs_s(second)
-    ratio, enough = median(after_s) / median(before_s), min(len(before_s), len(after_s)) >= RANKED_REPEATS
+    ratio, enough = median(after_s) / median(before_s), enough_runs(before_s, after_s)
     significant = enough and ratio != 1 and differ(before_s, after_s)
     if _has_learned_less(first, second):
         verdict = "wrong"
