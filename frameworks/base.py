@@ -32,8 +32,10 @@ Precision = Literal["float32", "float64"]
 Difference = Literal["biased moving variance"]
 """How a framework may differ by nature from the spec. A moving variance is biased where it is fed the variance that
 normalises, without Bessel's correction n / (n − 1): inference sees it, no training step does."""
-Images = NDArray[np.float32]
+Images = NDArray[np.float32] | NDArray[np.int32]
+"""Images (N, H, W, C) in float32, or tokens (N, T) in int32."""
 Labels = NDArray[np.int32]
+"""Classes (N,), or (N, T) where every place of a sequence has one."""
 
 
 class DeviceUnavailableError(Exception):
@@ -45,9 +47,9 @@ class Model(ABC):
 
     @abstractmethod
     def forward(self, images: Images) -> NDArray[Any]:
-        """Return the last node's output for (N, H, W, C) in inference mode, worked off in batches of the workload.
+        """Return the last node's output for images or tokens in inference mode, in batches of the workload.
 
-        These are logits (N, classes), or (N, H', W', C') where a net ends in images.
+        These are logits (N, classes), or (N, T, classes) of sequences, or (N, H', W', C') where a net ends in images.
         """
 
     @abstractmethod
@@ -71,9 +73,9 @@ class Model(ABC):
 
     @abstractmethod
     def place(self, images: Images) -> Any:
-        """Put one batch (N, H, W, C) on the device in the layout and type that the net takes, and return it once there.
+        """Put one batch on the device in the layout and type that the net takes, and return it once there.
 
-        The three steps take what this returns, any number of times, with labels (N,) in host memory. What a step
+        The three steps take what this returns, any number of times, with labels in host memory. What a step
         returns has been copied to host memory, so the device has finished all that it depends on.
         """
 
@@ -184,7 +186,8 @@ _DEPTHWISE = (2, 3, 0, 1)
 class OutputsFirst:
     """The layout of weights in PyTorch and MXNet, and the way there and back.
 
-    Kernels of convolutions are (out, in, H, W), depthwise ones (channels, 1, H, W), dense ones (out, in).
+    Kernels of convolutions are (out, in, H, W), depthwise ones (channels, 1, H, W), others (out, in); tables of
+    embeddings are as they were.
     """
 
     def __init__(self, network: Network) -> None:
@@ -192,12 +195,16 @@ class OutputsFirst:
 
     def pack(self, name: str, weight: NDArray[Any]) -> NDArray[Any]:
         """Return the view of a canonical weight in this layout."""
-        return weight.transpose(_DEPTHWISE if name in self._depthwise else _OUTPUTS_FIRST[weight.ndim])
+        return weight.transpose(self._axes(name, _OUTPUTS_FIRST[weight.ndim]))
 
     def unpack(self, name: str, weight: NDArray[Any]) -> NDArray[Any]:
         """Return a copy in the canonical layout."""
-        axes = _DEPTHWISE if name in self._depthwise else _CANONICAL[weight.ndim]
-        return np.array(weight.transpose(axes), order="C")
+        return np.array(weight.transpose(self._axes(name, _CANONICAL[weight.ndim])), order="C")
+
+    def _axes(self, name: str, usual: tuple[int, ...]) -> tuple[int, ...]:
+        if name.endswith("/embeddings"):
+            return (0, 1)
+        return _DEPTHWISE if name in self._depthwise else usual
 
 
 def rounded(constant: float, precision: Precision) -> float:

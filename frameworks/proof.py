@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Model, Precision
+from frameworks.base import Adapter, Images, Labels, Model, Precision
 from frameworks.reference import (
     Optimizer,
     apply,
@@ -43,9 +43,11 @@ from workloads.spec import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlorotUniform,
     Graph,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
     Network,
@@ -468,7 +470,9 @@ def probe_weights(network: Network) -> Weights:
         "moving_variance": (0.5, 1.5),
     }
     for name, weight in weights.items():
-        if (kind := name.rsplit("/", 1)[-1]) in ranges:
+        # An attention has a query_bias and others.
+        kind = "bias" if name.endswith("_bias") else name.rsplit("/", 1)[-1]
+        if kind in ranges:
             weights[name] = stream.uniform(*ranges[kind], weight.shape).astype(np.float32)
     return weights
 
@@ -482,8 +486,8 @@ class Probe:
     """What a proof is made with: weights, images and labels, and which of them each batch takes."""
 
     weights: Weights
-    images: NDArray[np.float32]
-    labels: NDArray[np.int32]
+    images: Images
+    labels: Labels
     batches: list[NDArray[np.int64]]
     full: int
 
@@ -512,18 +516,27 @@ class Probe:
         ends = np.cumsum([size_of[kind] for kind in kinds])
         batches = np.split(np.random.RandomState(SEED).permutation(ends[-1]), ends[:-1])
         samples = max(int(ends[-1]), size_of["full"])
-        images = np.random.RandomState([SEED, number]).uniform(0, 1, (samples, *workload.network.input_shape))
-        labels = np.random.RandomState(SEED).randint(workload.data.classes, size=samples).astype(np.int32)
+        places = output_shapes(workload.network)[workload.network.nodes[-1].name][:-1]
+        shape = (samples, *places) if workload.loss == "softmax-cross-entropy" else (samples,)
         return cls(
             weights=weights,
-            images=images.astype(np.float32),
-            labels=labels,
+            images=_draw_images(workload.network, samples, number),
+            labels=np.random.RandomState(SEED).randint(workload.data.classes, size=shape).astype(np.int32),
             batches=batches,
             full=size_of["full"],
         )
 
 
-def away_from_kinks(network: Network, weights: Weights, images: NDArray[np.float32]) -> Weights:
+def _draw_images(network: Network, samples: int, number: int) -> Images:
+    """Draw images of values in [0, 1), or tokens that every embedding on them has a row for."""
+    stream, shape = np.random.RandomState([SEED, number]), (samples, *network.input_shape)
+    rows = [node.layer.input_dim for node in network.nodes if isinstance(node.layer, Embedding)]
+    if rows:
+        return stream.randint(min(rows), size=shape).astype(np.int32)
+    return stream.uniform(size=shape).astype(np.float32)
+
+
+def away_from_kinks(network: Network, weights: Weights, images: Images) -> Weights:
     """Return weights whose biases keep each channel of these images on one side of the ReLU it comes to in training.
 
     Of those that come near the kink most are moved above and some below. A ReLU stays as it is where no bias reaches it
@@ -531,7 +544,7 @@ def away_from_kinks(network: Network, weights: Weights, images: NDArray[np.float
     """
     stream = np.random.RandomState(SEED)
     weights, weights_of, shapes = dict(weights), by_node(weights), output_shapes(network)
-    outputs: dict[str, NDArray[np.float64]] = {INPUT: images.astype(np.float64)}
+    outputs: dict[str, NDArray[Any]] = {INPUT: images}
     nodes, uses = {node.name: node for node in network.nodes}, Counter[str]()
 
     def move(name: str, amounts: NDArray[np.float64], takers: int) -> NDArray[np.float64]:
@@ -576,7 +589,7 @@ def away_from_kinks(network: Network, weights: Weights, images: NDArray[np.float
     return weights
 
 
-def _distance_from_kinks(network: Network, weights: Weights, images: NDArray[np.float32]) -> float:
+def _distance_from_kinks(network: Network, weights: Weights, images: Images) -> float:
     """Return the least distance of a value from its kink, relative to the largest value of its tensor."""
     passed = run(without_dropout_network(network), weights, images, training=True)
     distances = [1.0]
@@ -630,7 +643,7 @@ def exaggerated(workload: Workload) -> Workload:
     nodes = []
     for node in workload.network.nodes:
         match node.layer:
-            case BatchNorm(epsilon=epsilon):
+            case BatchNorm(epsilon=epsilon) | LayerNorm(epsilon=epsilon):
                 node = replace(node, layer=replace(node.layer, epsilon=max(epsilon, 0.1)))
             case LocalResponseNorm(alpha=alpha):
                 node = replace(node, layer=replace(node.layer, alpha=max(alpha, 0.1)))

@@ -5,6 +5,7 @@ makes each function differentiable by a complex step, f'(w)·d = Im f(w + i·h·
 because nothing is subtracted (Squire and Trapp 1998; Martins, Sturdza and Alonso 2003).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from workloads.initial import by_node
 from workloads.shapes import padding_amounts
 from workloads.spec import (
+    GELU,
     INPUT,
+    LSTM,
     SGD,
     Adam,
     Add,
@@ -27,11 +30,15 @@ from workloads.spec import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
+    PositionEmbedding,
     ReLU,
     Workload,
 )
@@ -55,11 +62,12 @@ class Pass:
 
 
 def run(network: Network, weights: Mapping[str, Array], images: NDArray[Any], *, training: bool) -> Pass:
-    """Work a network off on images (N, H, W, C).
+    """Work a network off on images (N, H, W, C) or tokens (N, T).
 
     Raises ValueError for dropout in training, which has no single answer.
     """
-    outputs: dict[str, Array] = {INPUT: images.astype(np.float64)}
+    tokens = np.issubdtype(images.dtype, np.integer)
+    outputs: dict[str, Array] = {INPUT: images if tokens else images.astype(np.float64)}
     moments: dict[str, tuple[Array, Array, int]] = {}
     weights_of = by_node(weights)
     for node in network.nodes:
@@ -90,6 +98,22 @@ def apply(layer: Any, weights: Mapping[str, Array], *inputs: Array) -> Array:
             return np.einsum("nhwcij,ijc->nhwc", windows, kernel, optimize=True) + weights.get("bias", 0.0)
         case Dense():
             return x @ weights["kernel"] + weights.get("bias", 0.0)
+        case Embedding():
+            return weights["embeddings"][x]
+        case PositionEmbedding():
+            return x + weights["embeddings"]
+        case LSTM():
+            return _lstm(x, layer, weights)
+        case MultiHeadAttention():
+            return _attention(x, layer, weights)
+        case LayerNorm(epsilon=epsilon):
+            centred = x - x.mean(axis=-1, keepdims=True)
+            variance = (centred**2).mean(axis=-1, keepdims=True)
+            return weights["gamma"] * centred / np.sqrt(variance + epsilon) + weights["beta"]
+        case GELU(form="erf"):
+            return x * (1 + _erf(x / math.sqrt(2))) / 2
+        case GELU():
+            return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
         case MaxPool2D():
             windows = _windows(x, layer.pool_size, layer.strides, layer.padding, -np.inf)
             windows = windows.reshape(*windows.shape[:4], -1)
@@ -125,6 +149,48 @@ def apply(layer: Any, weights: Mapping[str, Array], *inputs: Array) -> Array:
     raise TypeError(f"the oracle does not know {layer}")
 
 
+def _lstm(x: Array, layer: LSTM, weights: Mapping[str, Array]) -> Array:
+    h = c = np.zeros((len(x), layer.units))
+    states = []
+    for t in range(x.shape[1]):
+        parts = x[:, t] @ weights["kernel"] + h @ weights["recurrent_kernel"] + weights["bias"]
+        i, f, g, o = np.split(parts, 4, axis=-1)
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+        h = _sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return np.stack(states, axis=1) if layer.return_sequences else h
+
+
+def _sigmoid(x: Array) -> Array:
+    # Does not overflow, as 1 / (1 + exp(−x)) does.
+    return (1 + np.tanh(x / 2)) / 2
+
+
+def _attention(x: Array, layer: MultiHeadAttention, weights: Mapping[str, Array]) -> Array:
+    samples, places, columns = x.shape
+
+    def project(part: str, values: Array) -> Array:
+        return values @ weights[f"{part}_kernel"] + weights.get(f"{part}_bias", 0.0)
+
+    def by_head(part: str) -> Array:
+        return project(part, x).reshape(samples, places, layer.heads, -1).swapaxes(1, 2)
+
+    queries, keys, values = (by_head(part) for part in ("query", "key", "value"))
+    scores = queries @ keys.swapaxes(2, 3) / math.sqrt(columns / layer.heads)
+    if layer.causal:
+        scores = np.where(np.tri(places, dtype=bool), scores, -np.inf)
+    shares = np.exp(scores - scores.real.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return project("output", (shares @ values).swapaxes(1, 2).reshape(x.shape))
+
+
+def _erf(x: Array) -> Array:
+    """Return erf, of a complex number with so small an imaginary part that its square is nothing."""
+    real: Array = np.frompyfunc(math.erf, 1, 1)(x.real).astype(np.float64)
+    slope = 2 / math.sqrt(math.pi) * np.exp(-(x.real**2))
+    return real + 1j * x.imag * slope if np.iscomplexobj(x) else real
+
+
 def _exact(weight: Array) -> Array:
     return weight if np.iscomplexobj(weight) else weight.astype(np.float64)
 
@@ -150,7 +216,9 @@ def forward(network: Network, weights: Mapping[str, Array], images: NDArray[Any]
 
 
 def softmax_cross_entropy(logits: Array, labels: NDArray[Any]) -> Any:
-    """Return the mean of −log softmax(logits)[label], shifted by the row maximum so that nothing overflows."""
+    """Return the mean of −log softmax(logits)[label] over all labels (N, …), whose logits are (N, …, classes)."""
+    logits, labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    # Shifted by the row maximum, so that nothing overflows.
     shifted = _exact(logits) - logits.real.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
     return losses.mean().item()

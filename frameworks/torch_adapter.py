@@ -24,8 +24,10 @@ from frameworks.base import (
 )
 from frameworks.torch_device import peak_memory_bytes, refused, start_device, synchronize
 from workloads.initial import Weights
-from workloads.shapes import output_shapes, padding_amounts, weight_shapes, window_counts
+from workloads.shapes import output_shapes, padding_amounts, window_counts
 from workloads.spec import (
+    GELU,
+    LSTM,
     SGD,
     Adam,
     Add,
@@ -37,14 +39,18 @@ from workloads.spec import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     Layer,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
     Node,
     Pair,
+    PositionEmbedding,
     ReLU,
     Shape,
     Workload,
@@ -89,10 +95,10 @@ class Sum(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """All inputs, one after another along the channels."""
+    """All inputs, one after another along the channels of (N, C, H, W), or the last axis."""
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return torch.cat(inputs, 1)
+        return torch.cat(inputs, 1 if inputs[0].ndim == 4 else -1)
 
 
 class Norm(nn.Module):
@@ -130,6 +136,48 @@ def _padded(layer: Any, window: Pair, before: Shape, value: float) -> tuple[Pair
     return (0, 0), [nn.ConstantPad2d((left, right, top, bottom), value)]
 
 
+class Positions(nn.Module):
+    """(N, T, D) plus a table (T, D)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.embeddings = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.embeddings
+
+
+class Recurrent(nn.Module):
+    """torch's LSTM, of all places or the last one. Its second bias stays zero and is not trained."""
+
+    def __init__(self, layer: LSTM, columns: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(columns, layer.units, batch_first=True)
+        nn.init.zeros_(self.lstm.bias_hh_l0).requires_grad_(False)
+        self._return_sequences = layer.return_sequences
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states, (last, _) = self.lstm(x)
+        return states if self._return_sequences else last[0]
+
+
+class Attention(nn.Module):
+    """Self-attention by torch's fused kernel, whose queries, keys and values come out of one product."""
+
+    def __init__(self, layer: MultiHeadAttention, columns: int) -> None:
+        super().__init__()
+        self._heads, self._causal = layer.heads, layer.causal
+        for name, outputs in (("input", 3 * columns), ("output", columns)):
+            setattr(self, f"{name}_kernel", nn.Parameter(torch.zeros(outputs, columns)))
+            setattr(self, f"{name}_bias", nn.Parameter(torch.zeros(outputs)) if layer.use_bias else None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        projected = nn.functional.linear(x, self.input_kernel, self.input_bias)
+        by_head = projected.unflatten(-1, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)  # 3, N, heads, T, K
+        mixed = nn.functional.scaled_dot_product_attention(*by_head, is_causal=self._causal)
+        return nn.functional.linear(mixed.transpose(1, 2).flatten(2), self.output_kernel, self.output_bias)
+
+
 OWNERS = Conv2D | DepthwiseConv2D | Dense | BatchNorm | Add
 """Layers whose output is memory of its own, which their gradient does not need."""
 
@@ -165,6 +213,18 @@ def _modules(layer: Layer, before: Shape, *, overwrites: bool) -> list[nn.Module
             return [nn.LocalResponseNorm(size, layer.alpha * size, beta, bias)]
         case Dense():
             return [nn.Linear(before[-1], layer.units, bias=layer.use_bias)]
+        case Embedding():
+            return [nn.Embedding(layer.input_dim, layer.output_dim)]
+        case PositionEmbedding():
+            return [Positions(before)]
+        case LSTM():
+            return [Recurrent(layer, before[-1])]
+        case MultiHeadAttention():
+            return [Attention(layer, before[-1])]
+        case LayerNorm(epsilon=epsilon):
+            return [nn.LayerNorm(before[-1], eps=epsilon)]
+        case GELU(form=form):
+            return [nn.GELU(approximate="tanh" if form == "tanh" else "none")]
         case ReLU():
             return [nn.ReLU(inplace=overwrites)]
         case Dropout():
@@ -179,8 +239,30 @@ def _modules(layer: Layer, before: Shape, *, overwrites: bool) -> list[nn.Module
             return [SideBySide()]
 
 
-_KINDS = {"weight": "kernel", "bias": "bias"}
-_NORM_KINDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+_KINDS: dict[type[nn.Module], dict[str, str]] = {
+    nn.Conv2d: {"weight": "kernel", "bias": "bias"},
+    nn.Linear: {"weight": "kernel", "bias": "bias"},
+    Norm: {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"},
+    nn.LayerNorm: {"weight": "gamma", "bias": "beta"},
+    nn.Embedding: {"weight": "embeddings"},
+    Positions: {"embeddings": "embeddings"},
+    nn.LSTM: {"weight_ih_l0": "kernel", "weight_hh_l0": "recurrent_kernel", "bias_ih_l0": "bias"},
+    Attention: {name: name for name in ("input_kernel", "input_bias", "output_kernel", "output_bias")},
+}
+"""What a module calls its weights, and what they are called here."""
+
+
+def split_inputs(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors by canonical name: an attention's kernels and biases of its inputs are three each."""
+    found = {}
+    for name, tensor in tensors.items():
+        node, kind = name.rsplit("/", 1)
+        if kind.startswith("input_"):
+            parts = zip(("query", "key", "value"), tensor.chunk(3), strict=True)
+            found |= {f"{node}/{kind.replace('input', part)}": chunk for part, chunk in parts}
+        else:
+            found[name] = tensor
+    return found
 
 
 class Net(nn.Module):
@@ -208,12 +290,12 @@ class Net(nn.Module):
         """Leave a node's inputs as they are, which a ReLU otherwise may not."""
         return self._node(node, *[x.clone() for x in inputs])
 
-    def canonical_tensors(self) -> dict[str, torch.Tensor]:
-        """Return parameters and moving statistics by canonical name."""
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return parameters and moving statistics by canonical name, but for what `split_inputs` splits."""
         found = {}
         for node, module in self.nodes.items():
             for part in module.modules():
-                kinds = _NORM_KINDS if isinstance(part, Norm) else _KINDS
+                kinds = _KINDS.get(type(part), {})
                 for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
                     if name in kinds:
                         found[f"{node}/{kinds[name]}"] = tensor
@@ -257,12 +339,13 @@ class TorchModel(Model):
         self._batch_size = workload.batch_size
         self._net = net = Net(workload.network).to(device, dtype)
         self._layout = OutputsFirst(workload.network)
-        tensors = net.canonical_tensors()
-        check_names(tensors, weights)
+        tensors = net.tensors()
+        canonical = split_inputs(tensors)
+        check_names(canonical, weights)
         with torch.no_grad():
-            for name, tensor in tensors.items():
+            for name, tensor in canonical.items():
                 tensor.copy_(torch.from_numpy(self._layout.pack(name, weights[name])))
-        self._parameters = {name: tensors[name] for name in weight_shapes(workload.network)}
+        self._parameters = {name: x for name, x in tensors.items() if isinstance(x, nn.Parameter)}
         self._loss_kind, l2 = workload.loss, workload.l2
         self._l2_rate = l2.rate if l2 else 0.0
         self._decayed = {name: x for name, x in self._parameters.items() if l2 and l2.covers(name)}
@@ -278,7 +361,7 @@ class TorchModel(Model):
         logits = self._logits(images)
         match self._loss_kind:
             case "softmax-cross-entropy":
-                return nn.functional.cross_entropy(logits, labels)
+                return nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
             case "half-squared-sum":
                 return 0.5 * logits.square().sum()
 
@@ -290,6 +373,9 @@ class TorchModel(Model):
             return data_loss + 0.5 * self._l2_rate * sum_of_squares(self._decayed.values())
 
     def _images(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images as (N, C, H, W) in the net's type, and tokens as they are, on the device."""
+        if images.ndim == 2:
+            return images.to(self._device, non_blocking=True)
         return images.to(self._device, self._dtype, non_blocking=True).permute(0, 3, 1, 2)
 
     def _labels(self, labels: Labels) -> torch.Tensor:
@@ -352,14 +438,15 @@ class TorchModel(Model):
         gradients = dict(zip(self._parameters, torch.autograd.grad(data_loss, self._parameters.values()), strict=True))
         for name, weight in self._decayed.items():
             gradients[name] = gradients[name].add(weight.detach(), alpha=self._l2_rate)
-        return self._with_l2(data_loss).item(), {name: gradient.cpu() for name, gradient in gradients.items()}
+        loss = self._with_l2(data_loss).item()
+        return loss, {name: gradient.cpu() for name, gradient in split_inputs(gradients).items()}
 
     def train_step(self, placed: torch.Tensor, labels: Labels) -> float:
         self._set_training(True)
         return self._update(placed, self._labels(labels)).item()
 
     def weights(self) -> Weights:
-        return self._canonical(self._net.canonical_tensors())
+        return self._canonical(split_inputs(self._net.tensors()))
 
     def _canonical(self, tensors: dict[str, Any]) -> Weights:
         return {name: self._layout.unpack(name, tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}

@@ -78,7 +78,7 @@ def load_adapter(tool: str) -> type[Adapter]:
 def judge(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return the error rate (0 to 1) and the mean loss of predictions."""
     return {
-        "error_rate": float(np.mean(logits.argmax(axis=1) != labels)),
+        "error_rate": float(np.mean(logits.argmax(axis=-1) != labels)),
         "loss": softmax_cross_entropy(logits, labels),
     }
 

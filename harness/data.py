@@ -30,7 +30,7 @@ from workloads.spec import DataSet, fingerprint
 
 VERIFIED = "samenet-verified"
 """Lies in a downloaded folder: all its bytes were checked against the published sums."""
-LARGEST_PIXEL = {"digits": 16, "mnist": 255, "cifar10": 255, "synthetic": 1}
+LARGEST_PIXEL = {"digits": 16, "mnist": 255, "cifar10": 255}
 
 
 def find_files(source: str) -> Path | None:
@@ -101,8 +101,8 @@ def _identify(data: DataSet) -> tuple[str, Path | None]:
         present = [folder / name for name in PUBLISHED_FILES[data.source].files if (folder / name).is_file()]
         content = hashlib.sha256("".join(file_sha256(path) for path in present).encode()).hexdigest()
         return f"{data.source}-{data.scaling}-{content[:12]}", folder
-    shape = fingerprint(data)[:12] if data.source == "synthetic" else "1"
-    return f"{data.source}-{data.scaling}-{shape}", None
+    drawn = "1" if data.source == "digits" else fingerprint(data)[:12]
+    return f"{data.source}-{data.scaling}-{drawn}", None
 
 
 def prepare(data: DataSet) -> tuple[Path, dict[str, Any]]:
@@ -128,7 +128,8 @@ def _prepare(data: DataSet) -> tuple[Path, dict[str, Any]]:
         if not folder.is_dir():
             arrays = _read_arrays(data, files)
             for part in ("train", "test"):
-                arrays[f"{part}_images"] = scale(arrays[f"{part}_images"], data.scaling, LARGEST_PIXEL[data.source])
+                largest = LARGEST_PIXEL.get(data.source, 1)
+                arrays[f"{part}_images"] = scale(arrays[f"{part}_images"], data.scaling, largest)
                 arrays[f"{part}_labels"] = arrays[f"{part}_labels"].astype(np.int32)
             write_prepared(folder, arrays, {"unverified": doubtful_files(data.source, files) if files else []})
     facts: dict[str, Any] = json.loads((folder / "dataset.json").read_text())

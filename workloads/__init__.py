@@ -11,6 +11,8 @@ from workloads.cifar10_cnn import cifar10_cnn
 from workloads.cifar10_resnet import cifar10_resnet
 from workloads.digits import digits_cnn, digits_mlp
 from workloads.errors import UserError, unknown
+from workloads.gpt_nano import gpt_nano
+from workloads.imdb_lstm import imdb_lstm
 from workloads.inception3 import inception3
 from workloads.mnist_cnn import mnist_cnn
 from workloads.mnist_mlp import mnist_mlp
@@ -26,6 +28,8 @@ WORKLOADS: Mapping[str, Callable[..., Workload]] = {
     "cifar10-resnet": cifar10_resnet,
     "digits-cnn": digits_cnn,
     "digits-mlp": digits_mlp,
+    "gpt-nano": gpt_nano,
+    "imdb-lstm": imdb_lstm,
     "inception3": inception3,
     "mnist-cnn": mnist_cnn,
     "mnist-mlp": mnist_mlp,

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from workloads.errors import UserError
 from workloads.initial import arrays_fingerprint, draw_normal
+from workloads.sequences import SEQUENCES
 from workloads.spec import DataSet, Noise
 
 Arrays = dict[str, NDArray[Any]]
-Draw = Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64]]]
+Draw = Callable[[int], tuple[NDArray[Any], NDArray[Any]]]
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -171,8 +172,11 @@ def unverified_files(source: str, folder: Path) -> list[str]:
 
 
 def made_up(data: DataSet) -> Arrays:
-    """Draw synthetic images and labels: noise where the data set says so, and else images that nets can learn."""
-    draw = _learnable(data) if data.noise is None else _noise(data, data.noise)
+    """Draw synthetic images and labels, which are noise or can be learnt, or token sequences and theirs."""
+    if data.source in SEQUENCES:
+        draw: Draw = SEQUENCES[data.source](data)
+    else:
+        draw = _learnable(data) if data.noise is None else _noise(data, data.noise)
     train, test = draw(data.train_samples + data.validation_samples), draw(data.test_samples)
     return dict(zip(ARRAY_NAMES, (*train, *test), strict=True))
 
@@ -205,10 +209,10 @@ def _noise(data: DataSet, noise: Noise) -> Draw:
     return draw
 
 
-def scale(images: NDArray[Any], scaling: str, largest: int) -> NDArray[np.float32]:
+def scale(images: NDArray[Any], scaling: str, largest: int) -> NDArray[Any]:
     """Scale pixels to float32: `"unit"` by the largest possible pixel, `"min-max-per-pixel"` by each pixel's extremes.
 
-    A pixel that never changes becomes 0, as in scikit-learn's MinMaxScaler.
+    A pixel that never changes becomes 0, as in scikit-learn's MinMaxScaler. With `"none"` values and type stay.
     """
     match scaling:
         case "unit":
@@ -218,7 +222,7 @@ def scale(images: NDArray[Any], scaling: str, largest: int) -> NDArray[np.float3
             scaled: NDArray[np.float32] = ((images - low) / np.where(high > low, high - low, 1)).astype(np.float32)
             return scaled
         case _:
-            return images.astype(np.float32)
+            return images
 
 
 def write_prepared(folder: Path, arrays: Arrays, facts: dict[str, Any]) -> None:
@@ -237,13 +241,16 @@ def write_prepared(folder: Path, arrays: Arrays, facts: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """What a worker trains on: images (N, H, W, C) float32 and labels (N,) int32, mapped from the prepared files."""
+    """What a worker trains on, mapped from the prepared files.
 
-    train_images: NDArray[np.float32]
+    Images (N, H, W, C) float32 and labels (N,) int32, or tokens (N, T) int32 and labels (N,) or (N, T).
+    """
+
+    train_images: NDArray[Any]
     train_labels: NDArray[np.int32]
-    validation_images: NDArray[np.float32]
+    validation_images: NDArray[Any]
     validation_labels: NDArray[np.int32]
-    test_images: NDArray[np.float32]
+    test_images: NDArray[Any]
     test_labels: NDArray[np.int32]
 
 

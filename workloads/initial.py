@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.shapes import moving_shapes, weight_shapes
+from workloads.shapes import ATTENTION_PARTS, moving_shapes, weight_shapes
 from workloads.spec import (
+    LSTM,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Embedding,
     GlorotUniform,
     Initializer,
+    Layer,
+    MultiHeadAttention,
     Network,
+    PositionEmbedding,
     Shape,
     TruncatedNormal,
     VarianceScaling,
@@ -31,31 +36,48 @@ CUT_STDDEV = math.sqrt(1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * mat
 """The standard deviation of a standard normal that is cut off there: 0.8796…"""
 _CHUNK = 2**20
 
-_CONSTANTS = {"bias": 0.0, "beta": 0.0, "gamma": 1.0, "moving_mean": 0.0, "moving_variance": 1.0}
+_CONSTANTS = {"gamma": 1.0, "moving_variance": 1.0}
+"""What starts at neither 0 nor a draw."""
 
 
 def initial_weights(network: Network, seed: int) -> Weights:
     """Draw the kernels as their layers say, float32 in canonical layouts, one stream through all layers.
 
-    Biases are zero, a batch normalisation starts as the identity. Trainable weights come first, then moving statistics.
+    Biases are zero but for a forget gate's, and normalisations start as the identity. Trainable weights come first,
+    then moving statistics.
     """
     stream = np.random.RandomState(seed)
     initializers = {
-        f"{node.name}/kernel": node.layer.kernel_initializer
-        for node in network.nodes
-        if isinstance(node.layer, Conv2D | DepthwiseConv2D | Dense)
+        f"{node.name}/{kind}": initializer for node in network.nodes for kind, initializer in _drawn(node.layer).items()
     }
     weights: Weights = {}
     for name, shape in {**weight_shapes(network), **moving_shapes(network)}.items():
         if name in initializers:
             weights[name] = _draw_kernel(stream, initializers[name], shape)
         else:
-            weights[name] = np.full(shape, _CONSTANTS[name.rsplit("/", 1)[-1]], np.float32)
+            weights[name] = np.full(shape, _CONSTANTS.get(name.rsplit("/", 1)[-1], 0.0), np.float32)
+    for node in network.nodes:
+        if isinstance(node.layer, LSTM):
+            weights[f"{node.name}/bias"][node.layer.units : 2 * node.layer.units] = node.layer.forget_bias
     return weights
 
 
+def _drawn(layer: Layer) -> dict[str, Initializer]:
+    """Return how the weights of a layer that are drawn are drawn, by kind."""
+    match layer:
+        case Conv2D() | DepthwiseConv2D() | Dense():
+            return {"kernel": layer.kernel_initializer}
+        case Embedding() | PositionEmbedding():
+            return {"embeddings": layer.embeddings_initializer}
+        case LSTM():
+            return {"kernel": layer.kernel_initializer, "recurrent_kernel": layer.recurrent_initializer}
+        case MultiHeadAttention():
+            return {f"{part}_kernel": layer.kernel_initializer for part in ATTENTION_PARTS}
+    return {}
+
+
 def _draw_kernel(stream: np.random.RandomState, initializer: Initializer, shape: Shape) -> NDArray[np.float32]:
-    """Draw a kernel (…, in, out).
+    """Draw a kernel (…, in, out), or a table (rows, columns).
 
     fan_in and fan_out count the receptive field, as in Keras and TensorFlow: a kernel (H, W, in, out) has H·W·in and
     H·W·out, so a depthwise one (H, W, channels, 1) has H·W·channels and H·W.

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from workloads.spec import (
     INPUT,
+    LSTM,
     Add,
     AveragePool2D,
     BatchNorm,
@@ -15,16 +16,23 @@ from workloads.spec import (
     Crop2D,
     Dense,
     DepthwiseConv2D,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     Layer,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
     Padding,
     Pair,
+    PositionEmbedding,
     Shape,
 )
+
+ATTENTION_PARTS = ("query", "key", "value", "output")
+"""What an attention has kernels and biases of, in their order."""
 
 
 def padding_amounts(size: Pair, window: Pair, strides: Pair, padding: Padding) -> tuple[Pair, Pair]:
@@ -83,8 +91,16 @@ def output_shape(layer: Layer, *shapes: Shape) -> Shape:
             if len(shape) != 3:
                 raise ValueError(f"{type(layer).__name__} needs an input of height, width and channels, got {shape}")
         case Dense():
-            if len(shape) != 1:
-                raise ValueError(f"a dense layer needs a flat input, got {shape}")
+            if len(shape) == 3:
+                raise ValueError(f"a dense layer needs a flat input or a sequence, got {shape}")
+        case BatchNorm():
+            if len(shape) == 2:
+                raise ValueError(f"a batch normalisation needs images or a flat input, got {shape}")
+        case PositionEmbedding() | LSTM() | MultiHeadAttention() | LayerNorm():
+            if len(shape) != 2:
+                raise ValueError(f"{type(layer).__name__} needs a sequence of places and columns, got {shape}")
+            if isinstance(layer, MultiHeadAttention) and shape[1] % layer.heads:
+                raise ValueError(f"{layer.heads} heads cannot share {shape[1]} columns")
         case Add():
             if len(set(shapes)) != 1:
                 raise ValueError(f"inputs of different shapes cannot be added: {shapes}")
@@ -113,7 +129,11 @@ def output_shape(layer: Layer, *shapes: Shape) -> Shape:
         case Flatten():
             return (math.prod(shape),)
         case Dense():
-            return (layer.units,)
+            return (*shape[:-1], layer.units)
+        case Embedding():
+            return (*shape, layer.output_dim)
+        case LSTM(units=units):
+            return (shape[0], units) if layer.return_sequences else (units,)
         case Concatenate():
             return (*shape[:-1], sum(other[-1] for other in shapes))
         case _:
@@ -144,6 +164,19 @@ def weight_shapes(network: Network) -> dict[str, Shape]:
             case Dense(units=units, use_bias=bias):
                 found = {"kernel": (*channels, units)}
                 found |= {"bias": (units,)} if bias else {}
+            case Embedding():
+                found = {"embeddings": (node.layer.input_dim, node.layer.output_dim)}
+            case PositionEmbedding():
+                found = {"embeddings": shapes[node.name]}
+            case LSTM(units=units):
+                found = {"kernel": (*channels, 4 * units), "recurrent_kernel": (units, 4 * units), "bias": (4 * units,)}
+            case MultiHeadAttention(use_bias=bias):
+                found = {}
+                for part in ATTENTION_PARTS:
+                    found |= {f"{part}_kernel": channels * 2}
+                    found |= {f"{part}_bias": channels} if bias else {}
+            case LayerNorm():
+                found = {"gamma": channels, "beta": channels}
             case BatchNorm(scale=scale, center=center):
                 found = {"gamma": channels} if scale else {}
                 found |= {"beta": channels} if center else {}
@@ -185,12 +218,21 @@ def _multiply_adds(network: Network) -> dict[str, int]:
             case DepthwiseConv2D(kernel_size=window):
                 counts[node.name] = math.prod(after) * math.prod(window)
             case Dense():
-                counts[node.name] = before[-1] * after[-1]
+                counts[node.name] = before[-1] * math.prod(after)
+            case LSTM(units=units):
+                counts[node.name] = before[0] * 4 * units * (before[-1] + units)
+            case MultiHeadAttention():
+                places, columns = before
+                counts[node.name] = 4 * places * columns**2 + 2 * places**2 * columns
     return counts
 
 
 def forward_flops(network: Network) -> int:
-    """FLOPs of one sample forward: 2 × multiply-adds of convolutions and dense layers, padding counted in full."""
+    """FLOPs of one sample forward: 2 × multiply-adds of all matrix products, padding counted in full.
+
+    These are those of convolutions, dense layers, recurrent gates and attention, whose two products of queries, keys
+    and values count in full where half of them is masked, as Chowdhery et al. 2022 (appendix B) count them.
+    """
     return 2 * sum(_multiply_adds(network).values())
 
 

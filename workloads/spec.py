@@ -1,9 +1,9 @@
 """What is trained, stated once: frozen dataclasses that every adapter translates and that travel as JSON.
 
 Everything tools decide differently by default is a required field here. Layouts are canonical: images (N, H, W, C),
-convolution kernels (H, W, in, out), depthwise ones (H, W, channels, 1), dense kernels (in, out), flattening in H, W, C
-order. The loss is of the network's output, which are logits for softmax cross-entropy, plus an L2 term where the
-workload states one.
+sequences (N, T, D) of T places, convolution kernels (H, W, in, out), depthwise ones (H, W, channels, 1), dense kernels
+(in, out), flattening in H, W, C order. The loss is of the network's output, which are logits for softmax
+cross-entropy, plus an L2 term where the workload states one.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Padding = Literal["same", "valid"] | tuple[Pair, Pair]
 """`"same"` is TensorFlow's rule (the odd row or column goes to the bottom or right), `"valid"` is none, and
 `((top, bottom), (left, right))` states the amounts. A convolution pads with zeros; to a pool, padding is nothing."""
 INPUT = "images"
-"""The name by which a node takes the network's input."""
+"""The name by which a node takes the network's input, which may be tokens as well."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -109,7 +109,7 @@ class DepthwiseConv2D:
 
 @dataclass(frozen=True, kw_only=True)
 class Dense:
-    """(N, inputs) · (inputs, units), and a bias per unit if `use_bias`."""
+    """(N, inputs) · (inputs, units), and a bias per unit if `use_bias`; of a sequence, place by place."""
 
     units: int
     use_bias: bool
@@ -117,6 +117,65 @@ class Dense:
 
     def __post_init__(self) -> None:
         _require(self.units > 0, f"not positive: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """Row x of a table (input_dim, output_dim) for each token x: (N, T) whole numbers to (N, T, output_dim)."""
+
+    input_dim: int
+    output_dim: int
+    embeddings_initializer: Initializer
+
+    def __post_init__(self) -> None:
+        _require(min(self.input_dim, self.output_dim) > 0, f"not positive: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionEmbedding:
+    """(N, T, D) plus a table (T, D) that is learnt, the same for every sample."""
+
+    embeddings_initializer: Initializer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTM:
+    """Long short-term memory (Hochreiter and Schmidhuber 1997) with forget gates (Gers et al. 2000) over (N, T, D).
+
+    i, f, o = σ(x_t·W + h_{t−1}·R + b), g = tanh(x_t·W + h_{t−1}·R + b), each with columns of its own, which lie in the
+    order i, f, g, o in kernel W (D, 4·units), recurrent kernel R (units, 4·units) and bias b (4·units); then
+    c_t = f·c_{t−1} + i·g and h_t = o·tanh(c_t), from h_0 = c_0 = 0. There is one bias and no dropout inside. Returns
+    all h_t, (N, T, units), if `return_sequences`, and else the last one, (N, units).
+
+    `forget_bias` is where f's part of b starts, the rest at 0 (Jozefowicz et al. 2015 have 1).
+    """
+
+    units: int
+    return_sequences: bool
+    kernel_initializer: Initializer
+    recurrent_initializer: Initializer
+    forget_bias: float
+
+    def __post_init__(self) -> None:
+        _require(self.units > 0, f"not positive: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiHeadAttention:
+    """Self-attention (Vaswani et al. 2017, section 3.2) over (N, T, D) by `heads` heads of K = D / heads columns each.
+
+    Q = x·W_q + b_q, K and V alike. Of each head softmax(Q·Kᵀ / sqrt(K))·V, in which place t sees the places up to t
+    alone if `causal`; the heads side by side, times W_o, plus b_o. All four kernels are (D, D), biases (D) are there if
+    `use_bias`. Nothing is dropped inside.
+    """
+
+    heads: int
+    causal: bool
+    use_bias: bool
+    kernel_initializer: Initializer
+
+    def __post_init__(self) -> None:
+        _require(self.heads > 0, f"not positive: {self}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +226,19 @@ class BatchNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerNorm:
+    """gamma·(x − mean) / sqrt(variance + epsilon) + beta over the last axis of (N, T, D) (Ba et al. 2016).
+
+    The variance is biased: the mean of the squares.
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        _require(self.epsilon > 0, f"not positive: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocalResponseNorm:
     """x / (bias + alpha·Σx²)^beta, the sum over `radius` channels on either side; alpha is not divided by the window.
 
@@ -208,6 +280,19 @@ class ReLU:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GELU:
+    """x·Φ(x), Φ the standard normal's distribution function (Hendrycks and Gimpel 2016).
+
+    `form` is `"erf"`, Φ as it is, or `"tanh"`, their approximation (1 + tanh(sqrt(2/π)·(x + 0.044715·x³))) / 2.
+    """
+
+    form: Literal["erf", "tanh"]
+
+    def __post_init__(self) -> None:
+        _require(self.form in ("erf", "tanh"), f"form of {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dropout:
     """Inverted dropout: in training a share `rate` of the values becomes 0 and the rest is divided by 1 - rate."""
 
@@ -223,8 +308,9 @@ class Flatten:
 
 
 Layer = (
-    Conv2D | DepthwiseConv2D | Dense | MaxPool2D | AveragePool2D | GlobalAveragePool2D | BatchNorm | LocalResponseNorm
-    | ReLU | Dropout | Flatten | Crop2D | Add | Concatenate
+    Conv2D | DepthwiseConv2D | Dense | Embedding | PositionEmbedding | LSTM | MultiHeadAttention | MaxPool2D
+    | AveragePool2D | GlobalAveragePool2D | BatchNorm | LayerNorm | LocalResponseNorm | ReLU | GELU | Dropout | Flatten
+    | Crop2D | Add | Concatenate
 )  # fmt: skip
 
 
@@ -239,9 +325,12 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A graph of layers on images of shape (H, W, C); each node comes after those it takes, the last is the output."""
+    """A graph of layers; each node comes after those it takes, the last is the output.
 
-    input_shape: tuple[int, int, int]
+    The input is images of shape (H, W, C), or (T,) tokens, which embeddings alone can take.
+    """
+
+    input_shape: Shape
     nodes: tuple[Node, ...]
 
     def __post_init__(self) -> None:
@@ -253,6 +342,8 @@ class Network:
             merges = isinstance(node.layer, Add | Concatenate)
             _require(len(node.inputs) >= 2 if merges else len(node.inputs) == 1, f"number of inputs of {node}")
             _require(known.issuperset(node.inputs), f"{node.name} takes {node.inputs}; accepted: nodes before it")
+            takes_tokens = INPUT in node.inputs and len(self.input_shape) == 1
+            _require(takes_tokens is isinstance(node.layer, Embedding), f"{node.name} cannot take {node.inputs}")
             known.add(node.name)
             taken.update(node.inputs)
         unused = known - taken - {self.nodes[-1].name}
@@ -279,12 +370,12 @@ class Graph:
             before = self.add(layer, before)
         return before
 
-    def network(self, input_shape: tuple[int, int, int]) -> Network:
+    def network(self, input_shape: Shape) -> Network:
         """Return the network of all nodes."""
         return Network(input_shape=input_shape, nodes=tuple(self._nodes))
 
 
-def sequential(input_shape: tuple[int, int, int], layers: Iterable[Layer]) -> Network:
+def sequential(input_shape: Shape, layers: Iterable[Layer]) -> Network:
     """Return the network that is a plain list of layers."""
     graph = Graph()
     graph.chain(INPUT, *layers)
@@ -373,11 +464,14 @@ class DataSet:
     `scaling` is `"unit"` (divided by the largest possible pixel), `"min-max-per-pixel"` (each pixel to [0, 1] by its
     own extremes, train and test apart) or `"none"`. Training takes the first `train_samples` of the stored training
     set, validation its last `validation_samples`. Synthetic images can be learnt, unless they are `noise`.
+
+    Of `"reviews"` and `"echoes"` (workloads/sequences.py) samples are tokens (N, T) int32, `image_shape` is (T,), and
+    echoes have a label for each place, (N, T).
     """
 
-    source: Literal["digits", "mnist", "cifar10", "synthetic"]
+    source: Literal["digits", "mnist", "cifar10", "synthetic", "reviews", "echoes"]
     scaling: Literal["unit", "min-max-per-pixel", "none"]
-    image_shape: tuple[int, int, int]
+    image_shape: Shape
     classes: int
     train_samples: int
     validation_samples: int
@@ -400,8 +494,9 @@ Loss = Literal["softmax-cross-entropy", "half-squared-sum"]
 class Workload:
     """One training task, whole: `name` and the `parameters` that were chosen, then everything they stand for.
 
-    `loss` is `"softmax-cross-entropy"` of logits (N, classes), averaged over the batch, or `"half-squared-sum"`, half
-    the sum of the squares of the network's whole output over the whole batch, labels aside. Without an `optimizer` the
+    `loss` is `"softmax-cross-entropy"` of logits (N, classes), averaged over the batch, or (N, T, classes), averaged
+    over its places too; or `"half-squared-sum"`, half the sum of the squares of the network's whole output over the
+    whole batch, labels aside. Without an `optimizer` the
     net is only run forward or differentiated.
 
     The training set is put in a new order for every epoch and the last partial batch is kept. A validation pass, if
@@ -444,9 +539,10 @@ class Workload:
 _TYPES = {
     kind.__name__: kind
     for kind in (
-        GlorotUniform, TruncatedNormal, VarianceScaling, Conv2D, DepthwiseConv2D, Dense, MaxPool2D, AveragePool2D,
-        GlobalAveragePool2D, BatchNorm, LocalResponseNorm, ReLU, Dropout, Flatten, Crop2D, Add, Concatenate, Node,
-        Network, SGD, Adam, L2, Noise, DataSet, Workload,
+        GlorotUniform, TruncatedNormal, VarianceScaling, Conv2D, DepthwiseConv2D, Dense, Embedding, PositionEmbedding,
+        LSTM, MultiHeadAttention, MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, LayerNorm,
+        LocalResponseNorm, ReLU, GELU, Dropout, Flatten, Crop2D, Add, Concatenate, Node, Network, SGD, Adam, L2, Noise,
+        DataSet, Workload,
     )
 }  # fmt: skip
 
