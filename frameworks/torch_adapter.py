@@ -354,7 +354,7 @@ class TorchModel(Model):
             groups = [{"params": list(self._decayed.values()), "weight_decay": self._l2_rate}, {"params": free}]
             self._optimizer = Optimizer(workload.optimizer, [group for group in groups if group["params"]])
         # The loss stays out of it: compiled with the net, a small net's epoch took an eighth longer on CPU.
-        self._logits = _compile(net, dtype) if compiled else net
+        self._logits = _compile(net, workload.network, dtype) if compiled else net
 
     def _data_loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss without the L2 term, whose gradient is known: the weights times its rate."""
@@ -462,15 +462,16 @@ def _canonical_output(output: torch.Tensor) -> NDArray[Any]:
     return (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).cpu().numpy()
 
 
-def _compile(net: Net, dtype: torch.dtype) -> Any:
-    """Compile for one batch size at a time.
+def _compile(net: Net, network: Network, dtype: torch.dtype) -> Any:
+    """Compile for one batch size at a time, and as one graph unless there is an LSTM, which torch runs as it is.
 
     Float64 is for proofs alone and shows whether the captured graph is the net's: each of its operations is called as
     it is. How the graph is differentiated and what kernels are generated from it is proven in float32.
     """
     # Backends that differentiate the graph and then call its operations trip over strides of ambiguous shapes.
     backend = "inductor" if dtype is torch.float32 else "eager"
-    return torch.compile(net, backend=backend, dynamic=False, fullgraph=True)
+    whole = not any(isinstance(node.layer, LSTM) for node in network.nodes)
+    return torch.compile(net, backend=backend, dynamic=False, fullgraph=whole)
 
 
 def sum_of_squares(tensors: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -18,7 +18,7 @@ CLASSES = 2
 """A bad review, or a good one."""
 
 
-def imdb_lstm(*, epochs: int = 3, dropout: float = 0.2, train_samples: int = 10_000) -> Workload:
+def imdb_lstm(*, epochs: int = 2, dropout: float = 0.2, train_samples: int = 10_000) -> Workload:
     """Words of 128 columns, an LSTM of 128 units, and two logits of its last state: 2,691,842 parameters.
 
     Dropout sits between the last state and the dense layer, and nowhere else. The example drops inputs and recurrent
