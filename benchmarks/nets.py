@@ -21,6 +21,7 @@ def _epochs(model: str, parameters: Mapping[str, int], train_samples: int) -> Ne
 
 
 def _steps(model: str, batch_size: int, *measures: str) -> Net:
+    """Return a net with no more samples than its steps take."""
     workload = make_workload(model, {"train_samples": batch_size})
     return Net(workload=replace(workload, batch_size=batch_size), measures=measures)
 
@@ -31,4 +32,6 @@ NETS: Mapping[str, Net] = {
     "cifar10-cnn": _epochs("cifar10-cnn", {}, 6_400),
     "resnet50": _steps("resnet50", 16, "train"),
     "alexnet-owt": _steps("alexnet-owt", 128, "forward", "gradients"),
+    "imdb-lstm": _steps("imdb-lstm", 32, "train"),
+    "gpt-nano": _steps("gpt-nano", 32, "train"),
 }

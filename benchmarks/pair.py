@@ -51,7 +51,8 @@ def native_runs(tool: str, name: str, data: Split) -> dict[str, Run]:
     if NETS[name].measures == ("epochs",):
         native = importlib.import_module(f"benchmarks.native.{framework}_loop")
         return {"epochs": native.make_loop(name, data.train_images, data.train_labels, **options)}
-    native = importlib.import_module(f"benchmarks.native.{framework}_steps")
+    kind = "steps" if len(NETS[name].workload.network.input_shape) == 3 else "sequences"
+    native = importlib.import_module(f"benchmarks.native.{framework}_{kind}")
     steps: dict[str, Run] = native.make_steps(name, data.train_images, **options)
     return steps
 
@@ -60,8 +61,8 @@ def make_input(net: Net, data: Split, number: int) -> np.ndarray:
     """Return what both sides take in a round: the order of an epoch or the labels of a step."""
     if net.measures == ("epochs",):
         return epoch_order(len(data.train_labels), 0, number)
-    noise = net.workload.data.noise
-    return step_labels(noise.labels, net.workload.batch_size, 0, number)
+    noise, size = net.workload.data.noise, net.workload.batch_size
+    return step_labels(noise.labels, size, 0, number) if noise else data.train_labels[:size]
 
 
 def time_run(run: Run, taken: np.ndarray) -> float:
