@@ -21,9 +21,11 @@ from frameworks.base import (
     work_off,
 )
 from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, refused, start_device, synchronize
-from workloads.initial import Weights
-from workloads.shapes import weight_shapes, window_counts
+from workloads.initial import Weights, by_node
+from workloads.shapes import output_shapes, weight_shapes, window_counts
 from workloads.spec import (
+    GELU,
+    LSTM,
     SGD,
     Adam,
     Add,
@@ -35,11 +37,15 @@ from workloads.spec import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Node,
+    PositionEmbedding,
     ReLU,
     Workload,
 )
@@ -93,6 +99,57 @@ def _batch_norm(
     return y, mean, variance * count / tf.maximum(count - 1, 1)
 
 
+def _product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+    """Multiply the last axis and add a bias; a sequence goes as one matrix, not as one for each sample."""
+    product = tf.matmul(tf.reshape(x, (-1, x.shape[-1])) if len(x.shape) > 2 else x, kernel)
+    product = product if bias is None else tf.nn.bias_add(product, bias)
+    return tf.reshape(product, (-1, *x.shape[1:-1], kernel.shape[-1])) if len(x.shape) > 2 else product
+
+
+def _layer_norm(x: tf.Tensor, epsilon: float, own: Tensors) -> tf.Tensor:
+    """Normalise the last axis; TensorFlow has no kernel for it."""
+    mean, variance = tf.nn.moments(x, -1, keepdims=True)
+    return (x - mean) * tf.math.rsqrt(variance + epsilon) * own["gamma"] + own["beta"]
+
+
+def _lstm(x: tf.Tensor, layer: LSTM, own: Tensors) -> tf.Tensor:
+    """Multiply all places by the kernel at once, then go through them one by one.
+
+    TensorFlow's kernel for all places takes longer on CPU, and the gradient of `BlockLSTMV2` mixes up the gates.
+    """
+    samples, places = tf.shape(x)[0], x.shape[1]
+    by_place = tf.reshape(tf.transpose(x, (1, 0, 2)), (-1, x.shape[-1]))
+    parts = tf.reshape(_product(by_place, own["kernel"], own["bias"]), (places, samples, 4 * layer.units))
+    inputs = tf.TensorArray(x.dtype, places).unstack(parts)
+    kernel = tf.convert_to_tensor(own["recurrent_kernel"])
+    kept = [tf.TensorArray(x.dtype, places, element_shape=(None, layer.units))] if layer.return_sequences else []
+
+    def step(place: tf.Tensor, h: tf.Tensor, c: tf.Tensor, *kept: tf.TensorArray) -> tuple[Any, ...]:
+        i, f, g, o = tf.split(inputs.read(place) + tf.matmul(h, kernel), 4, axis=-1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+        h = tf.sigmoid(o) * tf.tanh(c)
+        return place + 1, h, c, *(states.write(place, h) for states in kept)
+
+    zeros = tf.zeros((samples, layer.units), x.dtype)
+    start = tf.constant(0), zeros, zeros, *kept
+    _, last, _, *kept = tf.while_loop(lambda place, *_: place < places, step, start, maximum_iterations=places)
+    return tf.transpose(kept[0].stack(), (1, 0, 2)) if kept else last
+
+
+def _attention(x: tf.Tensor, layer: MultiHeadAttention, own: Tensors) -> tf.Tensor:
+    """Queries, keys and values come out of one product."""
+    _, places, columns = x.shape
+    kernel = tf.concat([own[f"{part}_kernel"] for part in ("query", "key", "value")], 1)
+    bias = tf.concat([own[f"{part}_bias"] for part in ("query", "key", "value")], 0) if layer.use_bias else None
+    by_head = tf.reshape(_product(x, kernel, bias), (-1, places, 3, layer.heads, columns // layer.heads))
+    queries, keys, values = tf.unstack(tf.transpose(by_head, (2, 0, 3, 1, 4)))
+    scores = tf.matmul(queries * math.sqrt(layer.heads / columns), keys, transpose_b=True)
+    if layer.causal:
+        scores += tf.constant(np.triu(np.full((places, places), -np.inf), 1), x.dtype)
+    mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores), values), (0, 2, 1, 3))
+    return _product(tf.reshape(mixed, (-1, places, columns)), own["output_kernel"], own.get("output_bias"))
+
+
 def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
     """Return what is the same in training and inference."""
     x = inputs[0]
@@ -113,11 +170,25 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(x, (1, 2))
         case LocalResponseNorm(radius=radius, bias=bias, alpha=alpha, beta=beta):
             return tf.nn.local_response_normalization(x, radius, bias, alpha, beta)
-        case Dense(use_bias=use_bias):
-            x = tf.matmul(x, own["kernel"])
-            return tf.nn.bias_add(x, own["bias"]) if use_bias else x
+        case Dense():
+            return _product(x, own["kernel"], own.get("bias"))
+        case Embedding():
+            return tf.gather(own["embeddings"], x)
+        case PositionEmbedding():
+            return x + own["embeddings"]
+        case LSTM():
+            return _lstm(x, node.layer, own)
+        case MultiHeadAttention():
+            return _attention(x, node.layer, own)
+        case LayerNorm(epsilon=epsilon):
+            return _layer_norm(x, epsilon, own)
         case ReLU():
             return tf.nn.relu(x)
+        case GELU(form="erf"):
+            return 0.5 * x * tf.math.erfc(x * -math.sqrt(0.5))
+        case GELU():
+            # tf.nn.gelu has constants of float32 in float64, too.
+            return 0.5 * x * (1 + tf.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
         case Flatten():
             return tf.reshape(x, (-1, math.prod(x.shape[1:])))
         case Crop2D(cropping=((top, bottom), (left, right))):
@@ -176,11 +247,15 @@ class TensorFlowModel(Model):
             self._moving = variables
             if workload.optimizer:
                 self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()), precision)
+        self._weights_of, self._moving_of = by_node(self._weights), by_node(self._moving)
         self._updates = 0
         self._host_tensors = HostTensors()
 
-        images = tf.TensorSpec((None, *workload.network.input_shape), tf.float32)
-        labels, order = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int64)
+        shape = workload.network.input_shape
+        images = tf.TensorSpec((None, *shape), tf.int32 if len(shape) == 1 else tf.float32)
+        places = output_shapes(workload.network)[workload.network.nodes[-1].name][:-1]
+        labelled = places if workload.loss == "softmax-cross-entropy" else ()
+        labels, order = tf.TensorSpec((None, *labelled), tf.int32), tf.TensorSpec((None,), tf.int64)
         settings, update = tf.TensorSpec((None, 2), precision), tf.TensorSpec((), tf.int64)
         compiled = {"autograph": False, "jit_compile": jit_compile}
         self._infer = tf.function(self._logits, input_signature=[images], **compiled)
@@ -195,30 +270,31 @@ class TensorFlowModel(Model):
         first = update * len(self._dropouts)
         return {name: tf.stack([self._seed, first + place]) for place, name in enumerate(self._dropouts)}
 
-    def _of(self, node: Node, kinds: tuple[str, ...]) -> Tensors:
-        """Return those of a node's weights and moving statistics that it has, by kind."""
-        variables = self._weights | self._moving
-        return {kind: variables[f"{node.name}/{kind}"] for kind in kinds if f"{node.name}/{kind}" in variables}
+    def _inputs(self, images: tf.Tensor) -> tf.Tensor:
+        """Return images in the net's type, and tokens as they are."""
+        return images if images.dtype == tf.int32 else tf.cast(images, self._precision)
 
     def _logits(self, images: tf.Tensor, outputs: Tensors | None = None) -> tf.Tensor:
         def apply(node: Node, *inputs: tf.Tensor) -> tf.Tensor:
-            own = self._of(node, ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"))
+            own = self._weights_of.get(node.name, {})
             match node.layer:
                 case BatchNorm():
-                    moving = own["moving_mean"].value(), own["moving_variance"].value()
+                    moving = tuple(
+                        self._moving_of[node.name][f"moving_{kind}"].value() for kind in ("mean", "variance")
+                    )
                     return _batch_norm(inputs[0], node.layer, own, moving)[0]
                 case Dropout():
                     return inputs[0]
             return _apply(node, own, *inputs)
 
-        return work_off(self._steps, tf.cast(images, self._precision), apply, outputs)
+        return work_off(self._steps, self._inputs(images), apply, outputs)
 
     def _train_logits(self, images: tf.Tensor, seeds: Tensors) -> tuple[tf.Tensor, Tensors]:
         """Return the logits with dropout, and the statistics of this batch under the names of the moving ones."""
         statistics: Tensors = {}
 
         def apply(node: Node, *inputs: tf.Tensor) -> tf.Tensor:
-            own = self._of(node, ("kernel", "bias", "gamma", "beta"))
+            own = self._weights_of.get(node.name, {})
             match node.layer:
                 case BatchNorm():
                     y, mean, variance = _batch_norm(inputs[0], node.layer, own, None)
@@ -229,7 +305,7 @@ class TensorFlowModel(Model):
                     return tf.nn.experimental.stateless_dropout(inputs[0], rate, seeds[node.name], rng_alg="philox")
             return _apply(node, own, *inputs)
 
-        return work_off(self._steps, tf.cast(images, self._precision), apply), statistics
+        return work_off(self._steps, self._inputs(images), apply), statistics
 
     def _loss_and_gradients(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors
@@ -244,7 +320,9 @@ class TensorFlowModel(Model):
             if self._l2:
                 covered = [weight for name, weight in self._weights.items() if self._l2.covers(name)]
                 loss += self._l2.rate * tf.add_n([tf.nn.l2_loss(weight) for weight in covered])
-        return loss, tape.gradient(loss, list(self._weights.values())), statistics
+        gradients = tape.gradient(loss, list(self._weights.values()))
+        # Of a table TensorFlow differentiates the rows that were taken; Adam moves all.
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients], statistics
 
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors, rate: tf.Tensor, epsilon: tf.Tensor
@@ -253,9 +331,9 @@ class TensorFlowModel(Model):
         self._optimizer.apply(gradients, rate, epsilon)
         for node, _ in self._steps:
             if isinstance(node.layer, BatchNorm):
-                for name, moving in self._of(node, ("moving_mean", "moving_variance")).items():
+                for kind, moving in self._moving_of[node.name].items():
                     share = tf.constant(1 - node.layer.momentum, moving.dtype)
-                    moving.assign_sub(share * (moving - statistics[f"{node.name}/{name}"]))
+                    moving.assign_sub(share * (moving - statistics[f"{node.name}/{kind}"]))
         return loss
 
     def _update_once(self, images: tf.Tensor, labels: tf.Tensor, settings: tf.Tensor, update: tf.Tensor) -> tf.Tensor:
