@@ -190,7 +190,7 @@ class Recurrent(nn.HybridBlock):
         states = self.lstm(x)
         if self._return_sequences:
             return states
-        # SequenceLast ends the process where memory is allocated once.
+        # The gradient of SequenceLast is wrong along this axis, and may end the process.
         return F.reshape(F.slice_axis(states, axis=1, begin=-1, end=None), shape=(-1, self._units))
 
 
@@ -200,17 +200,18 @@ class Attention(nn.HybridBlock):
     def __init__(self, layer: MultiHeadAttention, before: Shape) -> None:
         super().__init__()
         places, columns = before
-        self._heads, self._causal, self._scale = layer.heads, layer.causal, 1 / math.sqrt(columns / layer.heads)
+        self._heads, self._scale = layer.heads, 1 / math.sqrt(columns / layer.heads)
         with self.name_scope():
             for part in ATTENTION_PARTS:
                 setattr(self, part, nn.Dense(columns, in_units=columns, use_bias=layer.use_bias, flatten=False))
-            mask = np.where(np.tri(places, dtype=bool), 0.0, -np.inf)[None]
-            self.mask = self.params.get_constant("mask", mask.astype(np.float32))
+            if layer.causal:
+                mask = np.where(np.tri(places, dtype=bool), 0.0, -np.inf)[None]
+                self.mask = self.params.get_constant("mask", mask.astype(np.float32))
 
-    def hybrid_forward(self, F: Any, x: Any, mask: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, mask: Any = None) -> Any:  # noqa: N803
         queries, keys, values = (self._by_head(F, part(x)) for part in (self.query, self.key, self.value))
         scores = F.batch_dot(queries * self._scale, keys, transpose_b=True)
-        shares = F.softmax(F.broadcast_add(scores, mask) if self._causal else scores, axis=-1)
+        shares = F.softmax(scores if mask is None else F.broadcast_add(scores, mask), axis=-1)
         mixed = F.reshape(F.batch_dot(shares, values), shape=(-4, -1, self._heads, 0, 0))
         return self.output(F.reshape(F.transpose(mixed, axes=(0, 2, 1, 3)), shape=(0, 0, -3)))
 
