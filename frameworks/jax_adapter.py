@@ -100,17 +100,21 @@ def _layer_norm(x: jax.Array, layer: LayerNorm, own: Arrays) -> jax.Array:
 
 
 def _lstm(x: jax.Array, layer: LSTM, own: Arrays) -> jax.Array:
-    """Scan over the places, the input's share in the gates of all of them having come out of one product."""
+    """Scan over the places.
 
-    def step(state: tuple[jax.Array, jax.Array], parts: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Any]:
+    On CPU a step took 1.5 times the processor time with one product of all inputs before the scan.
+    """
+
+    def step(state: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Any]:
         h, c = state
-        i, f, g, o = jnp.split(parts + h @ own["recurrent_kernel"], 4, axis=-1)
+        parts = x @ own["kernel"] + h @ own["recurrent_kernel"] + own["bias"]
+        i, f, g, o = jnp.split(parts, 4, axis=-1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h if layer.return_sequences else None
 
     start = jnp.zeros((len(x), layer.units), x.dtype)
-    (last, _), states = lax.scan(step, (start, start), x.swapaxes(0, 1) @ own["kernel"] + own["bias"])
+    (last, _), states = lax.scan(step, (start, start), x.swapaxes(0, 1))
     return states.swapaxes(0, 1) if layer.return_sequences else last
 
 
