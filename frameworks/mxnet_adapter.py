@@ -1,5 +1,6 @@
 """MXNet 1.9.1: a hybridised Gluon block that ends in the loss, and a Trainer. CPU only."""
 
+import math
 from typing import Any
 
 import mxnet as mx
@@ -25,10 +26,19 @@ from frameworks.base import (
     work_off,
 )
 from workloads.initial import Weights
-from workloads.shapes import moving_shapes, output_shapes, padding_amounts, weight_shapes, window_counts
+from workloads.shapes import (
+    ATTENTION_PARTS,
+    moving_shapes,
+    output_shapes,
+    padding_amounts,
+    weight_shapes,
+    window_counts,
+)
 from workloads.spec import (
+    GELU,
     INPUT,
     L2,
+    LSTM,
     SGD,
     Adam,
     Add,
@@ -40,14 +50,18 @@ from workloads.spec import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     Layer,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
     Node,
     Pair,
+    PositionEmbedding,
     ReLU,
     Shape,
     Workload,
@@ -74,25 +88,27 @@ class Pad(nn.HybridBlock):
 
 
 class CrossEntropy(nn.HybridBlock):
-    """The loss of each sample, (N,), so that net and loss are one graph."""
+    """The loss of each sample, (N,), so that net and loss are one graph; of a sequence the mean over its places."""
 
-    def __init__(self, net: nn.HybridBlock) -> None:
+    def __init__(self, net: "Net") -> None:
         super().__init__()
         self.net = net
 
     def hybrid_forward(self, F: Any, images: Any, labels: Any) -> Any:  # noqa: N803
-        return -F.pick(F.log_softmax(self.net(images), axis=-1), labels, axis=-1)
+        losses = -F.pick(F.log_softmax(self.net(images), axis=-1), labels, axis=-1)
+        return F.mean(losses, axis=1) if self.net.ends_in_sequences else losses
 
 
 class HalfSquaredSum(nn.HybridBlock):
     """The loss of the whole batch, given for each sample, (N,): like that of `CrossEntropy`, its mean is the loss."""
 
-    def __init__(self, net: nn.HybridBlock) -> None:
+    def __init__(self, net: "Net") -> None:
         super().__init__()
         self.net = net
 
     def hybrid_forward(self, F: Any, images: Any, labels: Any) -> Any:  # noqa: N803
-        return F.broadcast_like(0.5 * F.sum(F.square(self.net(images))), labels)
+        # Labels may be (N, T).
+        return F.broadcast_like(0.5 * F.sum(F.square(self.net(images))), labels, lhs_axes=(0,), rhs_axes=(0,))
 
 
 _LOSSES = {"softmax-cross-entropy": CrossEntropy, "half-squared-sum": HalfSquaredSum}
@@ -148,6 +164,69 @@ class ResponseNorm(nn.HybridBlock):
         return _unblocked(F, F.LRN(x, **self._settings))
 
 
+class Positions(nn.HybridBlock):
+    """(N, T, D) plus a table (T, D)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.embeddings = self.params.get("embeddings", shape=shape)
+
+    def hybrid_forward(self, F: Any, x: Any, embeddings: Any) -> Any:  # noqa: N803
+        return F.broadcast_add(x, F.expand_dims(embeddings, axis=0))
+
+
+class Recurrent(nn.HybridBlock):
+    """MXNet's fused LSTM, of all places or the last one. Its second bias stays zero and is not trained."""
+
+    def __init__(self, layer: LSTM, columns: int) -> None:
+        super().__init__()
+        self._units, self._return_sequences = layer.units, layer.return_sequences
+        with self.name_scope():
+            self.lstm = gluon.rnn.LSTM(layer.units, layout="NTC", input_size=columns, h2h_bias_initializer="zeros")
+        self.lstm.l0_h2h_bias.grad_req = "null"
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+        states = self.lstm(x)
+        if self._return_sequences:
+            return states
+        # The gradient of SequenceLast is wrong along this axis, and may end the process.
+        return F.reshape(F.slice_axis(states, axis=1, begin=-1, end=None), shape=(-1, self._units))
+
+
+class Attention(nn.HybridBlock):
+    """Self-attention, of which the heads are (N · heads, T, K)."""
+
+    def __init__(self, layer: MultiHeadAttention, before: Shape) -> None:
+        super().__init__()
+        places, columns = before
+        self._heads, self._scale = layer.heads, 1 / math.sqrt(columns / layer.heads)
+        with self.name_scope():
+            for part in ATTENTION_PARTS:
+                setattr(self, part, nn.Dense(columns, in_units=columns, use_bias=layer.use_bias, flatten=False))
+            if layer.causal:
+                mask = np.where(np.tri(places, dtype=bool), 0.0, -np.inf)[None]
+                self.mask = self.params.get_constant("mask", mask.astype(np.float32))
+
+    def hybrid_forward(self, F: Any, x: Any, mask: Any = None) -> Any:  # noqa: N803
+        queries, keys, values = (self._by_head(F, part(x)) for part in (self.query, self.key, self.value))
+        scores = F.batch_dot(queries * self._scale, keys, transpose_b=True)
+        shares = F.softmax(scores if mask is None else F.broadcast_add(scores, mask), axis=-1)
+        mixed = F.reshape(F.batch_dot(shares, values), shape=(-4, -1, self._heads, 0, 0))
+        return self.output(F.reshape(F.transpose(mixed, axes=(0, 2, 1, 3)), shape=(0, 0, -3)))
+
+    def _by_head(self, F: Any, x: Any) -> Any:  # noqa: N803
+        parts = F.transpose(F.reshape(x, shape=(0, 0, self._heads, -1)), axes=(0, 2, 1, 3))
+        return F.reshape(parts, shape=(-3, 0, 0))
+
+
+class TanhGELU(nn.HybridBlock):
+    """The approximation of GELU by tanh, which MXNet's own has not."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+        return 0.5 * x * (1 + F.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * F.square(x))))
+
+
 class Sum(nn.HybridBlock):
     """All inputs added."""
 
@@ -156,14 +235,15 @@ class Sum(nn.HybridBlock):
 
 
 class SideBySide(nn.HybridBlock):
-    """All inputs, one after another along the channels."""
+    """All inputs, one after another along the channels of (N, C, H, W), or the last axis."""
 
-    def __init__(self, channels: list[int]) -> None:
+    def __init__(self, *shapes: Shape) -> None:
         super().__init__()
-        self._splits_blocks = any(count % ONEDNN_BLOCK for count in channels)
+        self._axis = 2 if len(shapes[0]) == 2 else 1
+        self._splits_blocks = self._axis == 1 and any(shape[-1] % ONEDNN_BLOCK for shape in shapes)
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> Any:  # noqa: N803
-        joined = F.concat(*inputs, dim=1)
+        joined = F.concat(*inputs, dim=self._axis)
         # oneDNN cannot cut a gradient within a block of channels.
         return _unblocked(F, joined) if self._splits_blocks else joined
 
@@ -205,6 +285,20 @@ def _blocks(layer: Layer, before: Shape, *others: Shape) -> list[nn.HybridBlock]
             return [ResponseNorm(layer)]
         case Dense():
             return [nn.Dense(layer.units, in_units=before[-1], use_bias=layer.use_bias, flatten=False)]
+        case Embedding():
+            return [nn.Embedding(layer.input_dim, layer.output_dim)]
+        case PositionEmbedding():
+            return [Positions(before)]
+        case LSTM():
+            return [Recurrent(layer, before[-1])]
+        case MultiHeadAttention():
+            return [Attention(layer, before)]
+        case LayerNorm(epsilon=epsilon):
+            return [nn.LayerNorm(epsilon=epsilon, in_channels=before[-1])]
+        case GELU(form="erf"):
+            return [nn.GELU()]
+        case GELU():
+            return [TanhGELU()]
         case ReLU():
             return [nn.Activation("relu")]
         case Dropout():
@@ -216,29 +310,47 @@ def _blocks(layer: Layer, before: Shape, *others: Shape) -> list[nn.HybridBlock]
         case Add():
             return [Sum()]
         case Concatenate():
-            return [SideBySide([shape[-1] for shape in (before, *others)])]
+            return [SideBySide(before, *others)]
 
 
-_KINDS = {"weight": "kernel", "bias": "bias"}
-_NORM_KINDS = {"gamma": "gamma", "beta": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+def _weights(block: nn.HybridBlock) -> dict[str, gluon.Parameter | None]:
+    """Return a block's weights by kind, None for a bias that it does not have."""
+    match block:
+        case nn.Conv2D() | nn.Dense():
+            return {"kernel": block.weight, "bias": block.bias}
+        case nn.BatchNorm(gamma=gamma, beta=beta):
+            moving = {"moving_mean": block.running_mean, "moving_variance": block.running_var}
+            return {"gamma": gamma, "beta": beta, **moving}
+        case nn.LayerNorm(gamma=gamma, beta=beta):
+            return {"gamma": gamma, "beta": beta}
+        case nn.Embedding(weight=table) | Positions(embeddings=table):
+            return {"embeddings": table}
+        case Recurrent(lstm=lstm):
+            weights = {"kernel": lstm.l0_i2h_weight, "recurrent_kernel": lstm.l0_h2h_weight}
+            return {**weights, "bias": lstm.l0_i2h_bias}
+        case Attention():
+            parts = ((part, _weights(getattr(block, part))) for part in ATTENTION_PARTS)
+            return {f"{part}_{kind}": weight for part, weights in parts for kind, weight in weights.items()}
+    return {}
 
 
 class Net(nn.HybridBlock):
-    """A network of the spec on images (N, H, W, C); its parameters by canonical name."""
+    """A network of the spec on images (N, H, W, C) or tokens (N, T); its parameters by canonical name."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self._steps = schedule(network)
         self._blocks: dict[str, list[nn.HybridBlock]] = {}
         self.canonical: dict[str, gluon.Parameter] = {}
-        shapes = output_shapes(network)
+        shapes = self._shapes = output_shapes(network)
+        self.ends_in_sequences = len(shapes[network.nodes[-1].name]) == 2
         named = {**weight_shapes(network), **moving_shapes(network)}
         for node in network.nodes:
             self._blocks[node.name] = _blocks(node.layer, *[shapes[name] for name in node.inputs])
             for block in self._blocks[node.name]:
                 self.register_child(block)
-                for attribute, kind in (_NORM_KINDS if isinstance(block, nn.BatchNorm) else _KINDS).items():
-                    name, parameter = f"{node.name}/{kind}", getattr(block, attribute, None)
+                for kind, parameter in _weights(block).items():
+                    name = f"{node.name}/{kind}"
                     # A batch norm always has gamma and beta; those that the spec does not have stay 1 and 0.
                     if parameter is not None and (name in named or kind not in ("gamma", "beta")):
                         self.canonical[name] = parameter
@@ -251,9 +363,10 @@ class Net(nn.HybridBlock):
 
         def apply(node: Node, *inputs: Any) -> Any:
             flattens = isinstance(node.layer, Flatten)
-            # The images are channels-last, all else is channels-first; flattening runs through the channels first.
+            # The images are channels-last, what comes of them channels-first; flattening takes the channels first.
             values = [
-                F.transpose(x, axes=(0, 3, 1, 2)) if name == INPUT and not flattens
+                x if len(self._shapes[name]) != 3
+                else F.transpose(x, axes=(0, 3, 1, 2)) if name == INPUT and not flattens
                 else F.transpose(x, axes=(0, 2, 3, 1)) if name != INPUT and flattens
                 else x
                 for name, x in zip(node.inputs, inputs, strict=True)
@@ -310,7 +423,7 @@ class MXNetAdapter(Adapter):
 
 
 def _images(images: Images) -> nd.NDArray:
-    return nd.array(images, dtype=np.float32)
+    return nd.array(images, dtype=images.dtype)
 
 
 def _labels(labels: Labels) -> nd.NDArray:
