@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import keras
@@ -23,9 +24,11 @@ from frameworks.base import (
     work_off,
 )
 from workloads.initial import Weights
-from workloads.shapes import output_shapes, padding_amounts, window_counts
+from workloads.shapes import ATTENTION_PARTS, output_shapes, padding_amounts, window_counts
 from workloads.spec import (
+    GELU,
     L2,
+    LSTM,
     SGD,
     Adam,
     Add,
@@ -37,14 +40,18 @@ from workloads.spec import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     Layer,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
     Node,
     Padding,
+    PositionEmbedding,
     ReLU,
     Shape,
     Workload,
@@ -102,6 +109,18 @@ class ResponseNorm(keras.layers.Layer):
         squares = keras.ops.pad(keras.ops.square(x), ((0, 0), (0, 0), (0, 0), (radius, radius)))
         sums = sum(squares[..., place : place + channels] for place in range(2 * radius + 1))
         return x * (self._layer.bias + self._layer.alpha * sums) ** -self._layer.beta
+
+
+class Positions(keras.layers.Layer):
+    """(N, T, D) plus a table (T, D), which Keras has in KerasHub alone."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the table."""
+        self.embeddings = self.add_weight(name="embeddings", shape=input_shape[1:], initializer="zeros")
+
+    def call(self, x: Any) -> Any:
+        """Return the sum."""
+        return x + self.embeddings
 
 
 class HalfSquaredSum(keras.losses.Loss):
@@ -170,6 +189,22 @@ def _layers(layer: Layer, name: str, l2: L2 | None, before: Shape) -> list[keras
         case Dense(units=units, use_bias=bias):
             settings = {"use_bias": bias, "kernel_initializer": "zeros", **_regularizers(l2, ("kernel", "bias"))}
             return [keras.layers.Dense(units, name=name, **settings)]
+        case Embedding():
+            return [keras.layers.Embedding(layer.input_dim, layer.output_dim, "zeros", name=name)]
+        case PositionEmbedding():
+            return [Positions(name=name)]
+        case LSTM(units=units, return_sequences=every):
+            zeros = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
+            settings = {"return_sequences": every, **zeros, **_regularizers(l2, ("kernel", "bias"))}
+            return [keras.layers.LSTM(units, "tanh", "sigmoid", True, name=name, **settings)]
+        case MultiHeadAttention(heads=heads, use_bias=bias):
+            settings = {"use_bias": bias, "kernel_initializer": "zeros"}
+            return [keras.layers.MultiHeadAttention(heads, before[-1] // heads, name=name, **settings)]
+        case LayerNorm(epsilon=epsilon):
+            return [keras.layers.LayerNormalization(-1, epsilon, name=name, **_regularizers(l2, ("gamma", "beta")))]
+        case GELU(form=form):
+            gelu = partial(keras.ops.gelu, approximate=form == "tanh")
+            return [keras.layers.Activation(gelu, name=name)]
         case ReLU():
             return [keras.layers.ReLU(name=name)]
         case Dropout(rate=rate):
@@ -208,11 +243,27 @@ def _functional(workload: Workload) -> tuple[keras.Model, dict[str, Any]]:
     def apply(node: Node, *inputs: Any) -> Any:
         x = list(inputs) if len(inputs) > 1 else inputs[0]
         for layer in _layers(node.layer, node.name, workload.l2, shapes[node.inputs[0]]):
-            x = layer(x)
+            if isinstance(node.layer, MultiHeadAttention):
+                x = layer(x, x, use_causal_mask=node.layer.causal)
+            else:
+                x = layer(x)
         return x
 
-    images, outputs = keras.Input(workload.network.input_shape), {}
+    shape = workload.network.input_shape
+    images, outputs = keras.Input(shape, dtype="int32" if len(shape) == 1 else "float32"), {}
     return keras.Model(images, work_off(schedule(workload.network), images, apply, outputs)), outputs
+
+
+def _variables(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Return a layer's variables by canonical name; an attention's are those of the dense layers within it."""
+    if not isinstance(layer, keras.layers.MultiHeadAttention):
+        return {f"{layer.name}/{variable.name}": variable for variable in layer.weights}
+    parts = (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense)
+    return {
+        f"{layer.name}/{name}_{variable.name}": variable
+        for name, part in zip(ATTENTION_PARTS, parts, strict=True)
+        for variable in part.weights
+    }
 
 
 def _optimizer(spec: SGD | Adam | None) -> keras.optimizers.Optimizer | None:
@@ -226,8 +277,7 @@ def _optimizer(spec: SGD | Adam | None) -> keras.optimizers.Optimizer | None:
         case Adam(epsilon=epsilon, epsilon_form=form):
             beta_1, beta_2 = rounded(spec.beta_1, "float32"), rounded(spec.beta_2, "float32")
             rate = CorrectedRate(spec.learning_rate, beta_1, beta_2)
-            kind = keras.optimizers.Adam if form == "epsilon-hat" else AlgorithmOneAdam
-            return kind(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=False)
+            return _adam(form)(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=False)
 
 
 class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -248,7 +298,28 @@ class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
         return self._rate * keras.ops.sqrt(exact[1] / written_out[1]) * written_out[0] / exact[0]
 
 
-class AlgorithmOneAdam(keras.optimizers.Adam):
+def _adam(form: str) -> type[keras.optimizers.Adam]:
+    """Return Keras' own class where it has the spec's formula."""
+    if form == "algorithm-1":
+        return AlgorithmOneAdam
+    return DenseAdam if keras.config.backend() == "tensorflow" else keras.optimizers.Adam
+
+
+class DenseAdam(keras.optimizers.Adam):
+    """Adam of dense gradients.
+
+    TensorFlow's gradient of an embedding is a list of rows, in which a token has one for each of its places. Keras
+    would square each by itself, and not their sum.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Add up the rows of a token before Keras' formula sees them."""
+        if keras.config.backend() == "tensorflow":
+            gradient = tf.convert_to_tensor(gradient)
+        super().update_step(gradient, variable, learning_rate)
+
+
+class AlgorithmOneAdam(DenseAdam):
     """Adam with epsilon inside the bias correction; Keras has the other form alone."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -340,7 +411,8 @@ class TensorFlowBackend(Backend):
         def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
             with tf.GradientTape() as tape:
                 value = loss(labels, net(images, training=True)) + sum(net.losses)
-            return value, tape.gradient(value, [variable.value for variable in net.trainable_variables])
+            variables = [variable.value for variable in net.trainable_variables]
+            return value, [tf.convert_to_tensor(gradient) for gradient in tape.gradient(value, variables)]
 
         return gradients
 
@@ -444,11 +516,12 @@ class KerasModel(Model):
         self._backend = backend
         self._batch_size = workload.batch_size
         self._net, self._symbols = _functional(workload)
-        variables = {f"{x.name}/{variable.name}": variable for x in self._net.layers for variable in x.weights}
+        variables = {name: variable for layer in self._net.layers for name, variable in _variables(layer).items()}
         check_names(variables, weights)
         self._variables = {name: variables[name] for name in weights}
+        self._shapes = {name: weight.shape for name, weight in weights.items()}
         for name, variable in self._variables.items():
-            variable.assign(weights[name])
+            variable.assign(weights[name].reshape(variable.shape))
         names = {variable.path: name for name, variable in variables.items()}
         self._trainable = [names[variable.path] for variable in self._net.trainable_variables]
         loss = _loss(workload.loss)
@@ -468,7 +541,7 @@ class KerasModel(Model):
         loss, gradients = self.gradient_step(images, labels)
         for variable, before in zip(self._net.non_trainable_variables, moving, strict=True):
             variable.assign(before)
-        return loss, gradients
+        return loss, self._canonical(gradients)
 
     def train_batches(self, images: Images, labels: Labels, order: NDArray[np.int64]) -> float:
         batches = self._backend.feed(images, labels, order, self._batch_size)
@@ -489,8 +562,13 @@ class KerasModel(Model):
         return float(self._net.train_on_batch(placed, labels, return_dict=True)["loss"])
 
     def weights(self) -> Weights:
-        """Return copies; Keras' layouts are the canonical ones."""
-        return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in self._variables.items()}
+        """Return copies."""
+        arrays = {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in self._variables.items()}
+        return self._canonical(arrays)
+
+    def _canonical(self, arrays: Weights) -> Weights:
+        """Return views in canonical shapes; an attention has an axis for its heads."""
+        return {name: array.reshape(self._shapes[name]) for name, array in arrays.items()}
 
     def synchronize(self) -> None:
         self._backend.synchronize(self._net)
