@@ -528,11 +528,17 @@ class Probe:
 
 
 def _draw_images(network: Network, samples: int, number: int) -> Images:
-    """Draw images of values in [0, 1), or tokens that every embedding on them has a row for."""
+    """Draw images of values in [0, 1), or tokens that every embedding on them has a row for.
+
+    Every other sample has token 0 in a place of its own, which some tools can take for padding.
+    """
     stream, shape = np.random.RandomState([SEED, number]), (samples, *network.input_shape)
     rows = [node.layer.input_dim for node in network.nodes if isinstance(node.layer, Embedding)]
     if rows:
-        return stream.randint(min(rows), size=shape).astype(np.int32)
+        tokens = stream.randint(min(rows), size=shape).astype(np.int32)
+        padded = np.arange(0, samples, 2)
+        tokens[padded, padded % shape[1]] = 0
+        return tokens
     return stream.uniform(size=shape).astype(np.float32)
 
 
