@@ -316,10 +316,12 @@ def sequence_workloads(draw: Draw) -> Workload:
     base = make_workload("gpt-nano", {})
     data = replace(base.data, image_shape=input_shape, classes=CLASSES)
     shared = {"name": "random", "data": data, "l2": draw(l2_terms())}
-    if len(builder.shapes[last]) == 2 and draw(st.integers(0, 3)) == 0:
-        network = builder.graph.network(input_shape)
-        return replace(base, network=network, optimizer=None, loss="half-squared-sum", **shared)
-    if len(builder.shapes[last]) == 2 and draw(st.booleans()):
-        last = builder.add(draw(recurrent_layers(st.integers(1, 8), return_sequences=False)), last) or last
+    if len(builder.shapes[last]) == 2:
+        match draw(st.sampled_from(["places", "state", "untrained"])):
+            case "state":
+                last = builder.add_fitting(draw(recurrent_layers(st.integers(1, 8), return_sequences=False)), last)
+            case "untrained":
+                network = builder.graph.network(input_shape)
+                return replace(base, network=network, optimizer=None, loss="half-squared-sum", **shared)
     builder.add(draw(dense_layers(st.just(CLASSES))), last)
     return replace(base, network=builder.graph.network(input_shape), optimizer=draw(optimizers()), **shared)
