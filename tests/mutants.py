@@ -145,7 +145,7 @@ def recurrent() -> Workload:
         forget_bias=1.0,
     )
     layers = table, lstm, replace(lstm, units=4, return_sequences=False), dense(units=TOKENS)
-    base = _on_tokens(make_workload("imdb-lstm", {}), sequential((7,), layers))
+    base = _on_tokens(make_workload("imdb-lstm", {}), sequential((24,), layers))
     return replace(base, optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=0.0, nesterov=False))
 
 
@@ -370,6 +370,14 @@ def weights_with_second_biases(self: TorchModel) -> Weights:
     return {name: weight + seconds.get(name, 0) for name, weight in WEIGHTS(self).items()}
 
 
+def truncated(self: Recurrent, x: torch.Tensor) -> torch.Tensor:
+    """Differentiate through the last places alone."""
+    with torch.no_grad():
+        first, state = self.lstm(x[:, :-6])
+    states, _ = self.lstm(x[:, -6:], state)
+    return torch.cat([first, states], 1) if self._return_sequences else states[:, -1]
+
+
 RECURRENT = Recurrent.forward
 INIT = TorchModel.__init__
 WEIGHTS = TorchModel.weights
@@ -579,6 +587,7 @@ MUTANTS = {
     ),
     "1 added to the forget gate": Mutant(workload=recurrent, patches=_lstm(forget=1.0)),
     "dropout between the states of an LSTM": Mutant(workload=recurrent, patches=_lstm(rate=0.2)),
+    "gradients through the last places alone": Mutant(workload=recurrent, patches=((Recurrent, "forward", truncated),)),
     "first state for the last": Mutant(
         workload=recurrent,
         patches=((Recurrent, "forward", lambda self, x: RECURRENT(self, x if self._return_sequences else x[:, :1])),),

@@ -61,6 +61,7 @@ CAUGHT = {
     "LSTM with two biases that are trained": "S3",
     "1 added to the forget gate": "S2",
     "dropout between the states of an LSTM": "S3",
+    "gradients through the last places alone": "S3",
     "first state for the last": "S2",
     "attention without its scale": "S2",
     "attention that sees a place ahead": "S2",
