@@ -6,6 +6,7 @@ another spec handed to the adapter behind the proof's back; the rest replace a p
 
 import contextlib
 import json
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,13 +21,15 @@ from torch import nn
 from frameworks import proof, torch_adapter
 from frameworks.base import Model, OutputsFirst, Precision
 from frameworks.proof import level_reached, prove
-from frameworks.torch_adapter import Norm, TorchAdapter, TorchModel
+from frameworks.torch_adapter import Attention, Norm, Recurrent, TorchAdapter, TorchModel
 from workloads import make_workload
 from workloads.initial import Weights, initial_weights
 from workloads.keras_form import KERAS_ADAM, conv, dense
 from workloads.spec import (
+    GELU,
     INPUT,
     L2,
+    LSTM,
     SGD,
     Add,
     AveragePool2D,
@@ -35,13 +38,18 @@ from workloads.spec import (
     Crop2D,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     GlorotUniform,
     Graph,
     Layer,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
+    Network,
+    PositionEmbedding,
     ReLU,
     Workload,
     sequential,
@@ -115,6 +123,51 @@ def separable() -> Workload:
     )
     base = make_workload("digits-cnn", {"data": "synthetic"})
     return replace(base, network=sequential((8, 8, 1), layers), optimizer=None, loss="half-squared-sum")
+
+
+TOKENS = 24
+
+
+def _on_tokens(workload: Workload, network: Network) -> Workload:
+    """Give a workload another net, of as many classes as tokens."""
+    data = replace(workload.data, image_shape=network.input_shape, classes=TOKENS)
+    return replace(workload, data=data, network=network)
+
+
+def recurrent() -> Workload:
+    """Two recurrent layers, all states of the first and the last state of the second; momentum."""
+    table = Embedding(input_dim=TOKENS, output_dim=6, embeddings_initializer=GlorotUniform())
+    lstm = LSTM(
+        units=5,
+        return_sequences=True,
+        kernel_initializer=GlorotUniform(),
+        recurrent_initializer=GlorotUniform(),
+        forget_bias=1.0,
+    )
+    layers = table, lstm, replace(lstm, units=4, return_sequences=False), dense(units=TOKENS)
+    base = _on_tokens(make_workload("imdb-lstm", {}), sequential((24,), layers))
+    return replace(base, optimizer=SGD(learning_rate=0.05, momentum=0.9, decay=0.0, nesterov=False))
+
+
+def attentive(*, pre_norm: bool = True) -> Workload:
+    """A block of a decoder-only transformer, and logits for each place; Adam.
+
+    Without `pre_norm` the sums are normalised, and not what the branches take.
+    """
+    graph, columns, norm = Graph(), 8, LayerNorm(epsilon=1e-5)
+
+    def residual(before: str, *layers: Layer) -> str:
+        if pre_norm:
+            return graph.add(Add(), before, graph.chain(before, norm, *layers))
+        return graph.add(norm, graph.add(Add(), before, graph.chain(before, *layers)))
+
+    table = Embedding(input_dim=TOKENS, output_dim=columns, embeddings_initializer=GlorotUniform())
+    attention = MultiHeadAttention(heads=2, causal=True, use_bias=True, kernel_initializer=GlorotUniform())
+    last = graph.chain(INPUT, table, PositionEmbedding(embeddings_initializer=GlorotUniform()))
+    last = residual(last, attention)
+    last = residual(last, dense(units=4 * columns), GELU(form="erf"), dense(units=columns))
+    graph.chain(last, norm, replace(dense(units=TOKENS), use_bias=False))
+    return _on_tokens(make_workload("gpt-nano", {}), graph.network((6,)))
 
 
 def each_layer(kind: type, change: Callable[[Any], Layer]) -> Change:
@@ -277,6 +330,120 @@ def averaged_loss(self: TorchModel, images: torch.Tensor, labels: torch.Tensor) 
 DATA_LOSS = TorchModel._data_loss
 
 
+def lstm(order: str = "ifgo", *, bias: float = 1.0, forget: float = 0.0, rate: float = 0.0) -> Callable[..., Any]:
+    """Return an LSTM written out: its gates' order, what its bias is times, what its forget gates have besides.
+
+    `rate` is of dropout between its states.
+    """
+
+    def forward(self: Recurrent, x: torch.Tensor) -> torch.Tensor:
+        weights = self.lstm
+        h = c = x.new_zeros(len(x), weights.hidden_size)
+        states = []
+        for seen in x.unbind(1):
+            inputs = nn.functional.linear(seen, weights.weight_ih_l0, bias * weights.bias_ih_l0)
+            recurrent = nn.functional.linear(nn.functional.dropout(h, rate, self.training), weights.weight_hh_l0)
+            gates = dict(zip(order, (inputs + recurrent).chunk(4, -1), strict=True))
+            c = (gates["f"] + forget).sigmoid() * c + gates["i"].sigmoid() * gates["g"].tanh()
+            h = gates["o"].sigmoid() * c.tanh()
+            states.append(h)
+        return torch.stack(states, 1) if self._return_sequences else h
+
+    return forward
+
+
+def init_with_second_biases(self: TorchModel, *arguments: Any) -> None:
+    """Train torch's second bias of an LSTM beside the first."""
+    INIT(self, *arguments)
+    seconds = [part.bias_hh_l0.requires_grad_() for part in self._net.modules() if isinstance(part, nn.LSTM)]
+    if seconds:
+        self._optimizer._optimizer.add_param_group({"params": seconds})
+
+
+def weights_with_second_biases(self: TorchModel) -> Weights:
+    """Give the sum of both biases for an LSTM's bias."""
+    seconds = {
+        f"{node}/bias": module.lstm.bias_hh_l0.detach().numpy()
+        for node, module in self._net.nodes.items()
+        if isinstance(module, Recurrent)
+    }
+    return {name: weight + seconds.get(name, 0) for name, weight in WEIGHTS(self).items()}
+
+
+def truncated(self: Recurrent, x: torch.Tensor) -> torch.Tensor:
+    """Differentiate through the last places alone."""
+    with torch.no_grad():
+        first, state = self.lstm(x[:, :-6])
+    states, _ = self.lstm(x[:, -6:], state)
+    return torch.cat([first, states], 1) if self._return_sequences else states[:, -1]
+
+
+RECURRENT = Recurrent.forward
+INIT = TorchModel.__init__
+WEIGHTS = TorchModel.weights
+
+
+def attention(*, scaled: bool = True, ahead: int = 0, by_head: str = "hk", keys: bool = True) -> Callable[..., Any]:
+    """Return an attention written out: whether it is scaled, how far ahead it sees, how its columns go to heads.
+
+    Without `keys` the keys have no bias, which changes all scores of a row alike.
+    """
+
+    def forward(self: Attention, x: torch.Tensor) -> torch.Tensor:
+        kernels, biases = self.input_kernel.chunk(3), list(self.input_bias.chunk(3))
+        biases[1] = biases[1] * float(keys)
+        parts = [nn.functional.linear(x, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
+        shape = (self._heads, -1) if by_head == "hk" else (-1, self._heads)
+        query, key, value = (
+            part.unflatten(-1, shape).movedim(-2 if by_head == "hk" else -1, 1) for part in parts
+        )  # N, heads, T, K
+        scores = query @ key.mT / (math.sqrt(query.shape[-1]) if scaled else 1)
+        unseen = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1 + ahead)
+        shares = scores.masked_fill(unseen, torch.finfo(x.dtype).min).softmax(-1)
+        mixed = (shares @ value).movedim(1, -2 if by_head == "hk" else -1).flatten(2)
+        return nn.functional.linear(mixed, self.output_kernel, self.output_bias)
+
+    return forward
+
+
+def deviated_norm(self: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
+    """Divide by the unbiased standard deviation plus epsilon, as the Annotated Transformer did."""
+    centred = x - x.mean(-1, keepdim=True)
+    return self.weight * centred / (x.std(-1, keepdim=True) + self.eps) + self.bias
+
+
+def norm_written_out(self: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
+    """Normalise by the definition."""
+    centred = x - x.mean(-1, keepdim=True)
+    return self.weight * centred / (centred.square().mean(-1, keepdim=True) + self.eps).sqrt() + self.bias
+
+
+def init_tied(self: torch_adapter.Net, network: Network) -> None:
+    """Let the logits' kernel be the table of the embeddings."""
+    NET_INIT(self, network)
+    if "embedding_1" in self.nodes:
+        self.nodes[network.nodes[-1].name].weight = self.nodes["embedding_1"].weight
+
+
+NET_INIT = torch_adapter.Net.__init__
+
+
+def lazy_step(self: torch.optim.Adam) -> None:
+    """Leave the rows of a table that a batch lacks where they are, as optimisers of sparse gradients do."""
+    tables = [x for group in self.param_groups for x in group["params"] if x.ndim == 2 and len(x) == TOKENS]
+    before = [table.detach().clone() for table in tables]
+    ADAM_STEP(self)
+    with torch.no_grad():
+        for table, rows in zip(tables, before, strict=True):
+            absent = table.grad.abs().sum(1) == 0
+            table[absent] = rows[absent]
+
+
+def summed_over_places(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Average over the batch alone."""
+    return CROSS_ENTROPY(x, y) * attentive().network.input_shape[0]
+
+
 def outputs_as_before_exchange(self: TorchModel, images: Any) -> dict[str, Any]:
     """Give what the node would have been that holds the pool after the exchange."""
     outputs = ORIGINAL_OUTPUTS(self, images)
@@ -290,6 +457,14 @@ class Mutant:
     workload: Callable[[], Workload]
     change: Change = lambda workload: workload
     patches: tuple[tuple[Any, str, Any], ...] = ()
+
+
+def _lstm(**options: Any) -> tuple[tuple[Any, str, Any], ...]:
+    return ((Recurrent, "forward", lstm(**options)),)
+
+
+def _attention(**options: Any) -> tuple[tuple[Any, str, Any], ...]:
+    return ((Attention, "forward", attention(**options)),)
 
 
 def _dropout(forward: Callable[..., Any]) -> tuple[tuple[Any, str, Any], ...]:
@@ -400,6 +575,59 @@ MUTANTS = {
         workload=normalised,
         change=each_layer(LocalResponseNorm, lambda x: replace(x, alpha=x.alpha / (2 * x.radius + 1))),
     ),
+    "gates in another order: i and f exchanged": Mutant(workload=recurrent, patches=_lstm(order="figo")),
+    "gates in another order: g and o exchanged": Mutant(workload=recurrent, patches=_lstm(order="ifog")),
+    "LSTM without its bias": Mutant(workload=recurrent, patches=_lstm(bias=0.0)),
+    "LSTM with two biases that are trained": Mutant(
+        workload=recurrent,
+        patches=(
+            (TorchModel, "__init__", init_with_second_biases),
+            (TorchModel, "weights", weights_with_second_biases),
+        ),
+    ),
+    "1 added to the forget gate": Mutant(workload=recurrent, patches=_lstm(forget=1.0)),
+    "dropout between the states of an LSTM": Mutant(workload=recurrent, patches=_lstm(rate=0.2)),
+    "gradients through the last places alone": Mutant(workload=recurrent, patches=((Recurrent, "forward", truncated),)),
+    "first state for the last": Mutant(
+        workload=recurrent,
+        patches=((Recurrent, "forward", lambda self, x: RECURRENT(self, x if self._return_sequences else x[:, :1])),),
+    ),
+    "attention without its scale": Mutant(workload=attentive, patches=_attention(scaled=False)),
+    "attention that sees a place ahead": Mutant(workload=attentive, patches=_attention(ahead=1)),
+    "attention that does not see its own place": Mutant(workload=attentive, patches=_attention(ahead=-1)),
+    "attention to all places": Mutant(
+        workload=attentive, change=each_layer(MultiHeadAttention, lambda x: replace(x, causal=False))
+    ),
+    "heads of every second column": Mutant(workload=attentive, patches=_attention(by_head="kh")),
+    "GELU by tanh for erf": Mutant(workload=attentive, change=each_layer(GELU, lambda x: replace(x, form="tanh"))),
+    "GELU by erf for tanh": Mutant(
+        workload=lambda: each_layer(GELU, lambda x: replace(x, form="tanh"))(attentive()),
+        change=each_layer(GELU, lambda x: replace(x, form="erf")),
+    ),
+    "layer norm after the sum": Mutant(
+        workload=attentive, change=lambda w: replace(w, network=attentive(pre_norm=False).network)
+    ),
+    "layer-norm epsilon 1e-3 for 1e-5": Mutant(
+        workload=attentive, change=each_layer(LayerNorm, lambda x: replace(x, epsilon=100 * x.epsilon))
+    ),
+    "layer-norm epsilon 1e-6 for 1e-5": Mutant(
+        workload=attentive, change=each_layer(LayerNorm, lambda x: replace(x, epsilon=0.1 * x.epsilon))
+    ),
+    "layer norm by the unbiased standard deviation": Mutant(
+        workload=attentive, patches=((nn.LayerNorm, "forward", deviated_norm),)
+    ),
+    "positions forgotten": Mutant(
+        workload=attentive, patches=((torch_adapter.Positions, "forward", lambda self, x: x + 0 * self.embeddings),)
+    ),
+    "logits by the table of embeddings": Mutant(
+        workload=attentive, patches=((torch_adapter.Net, "__init__", init_tied),)
+    ),
+    "token 0 taken for padding": Mutant(
+        workload=attentive,
+        patches=((nn.Embedding, "forward", lambda self, x: nn.functional.embedding(x, self.weight, 0)),),
+    ),
+    "rows that a batch lacks left alone": Mutant(workload=attentive, patches=((torch.optim.Adam, "step", lazy_step),)),
+    "loss summed over places": Mutant(workload=attentive, patches=_loss(summed_over_places)),
     "pool and ReLU exchanged": Mutant(
         workload=plain,
         change=exchange,
@@ -413,6 +641,16 @@ MUTANTS = {
     "gradients added up in another order": Mutant(
         workload=biased_before_norms, patches=((torch.optim.Adam, "step", rounded_otherwise),)
     ),
+    "LSTM written out": Mutant(workload=recurrent, patches=_lstm()),
+    "attention written out": Mutant(workload=attentive, patches=_attention()),
+    "keys without bias": Mutant(workload=attentive, patches=_attention(keys=False)),
+    "GELU written out": Mutant(
+        workload=attentive,
+        patches=((nn.GELU, "forward", lambda self, x: x / 2 * (1 + (x / math.sqrt(2)).erf())),),
+    ),
+    "layer norm written out": Mutant(workload=attentive, patches=((nn.LayerNorm, "forward", norm_written_out),)),
+    "nothing, in a recurrent net": Mutant(workload=recurrent),
+    "nothing, in a net of attention": Mutant(workload=attentive),
     "nothing": Mutant(workload=plain),
     "nothing, in the other net": Mutant(workload=normalised),
     "nothing, in a net that is not trained": Mutant(workload=separable),

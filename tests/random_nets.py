@@ -1,4 +1,4 @@
-"""Valid random workloads for hypothesis: every layer, odd sizes, paddings, branches, optimisers and L2 terms."""
+"""Valid random workloads for hypothesis: every layer, odd sizes and lengths, branches, optimisers and L2 terms."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from workloads import make_workload
 from workloads.shapes import output_shape
 from workloads.spec import (
+    GELU,
     INPUT,
     L2,
+    LSTM,
     SGD,
     Adam,
     Add,
@@ -20,13 +22,17 @@ from workloads.spec import (
     Crop2D,
     Dense,
     DepthwiseConv2D,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     GlorotUniform,
     Graph,
     Layer,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
+    PositionEmbedding,
     ReLU,
     Shape,
     Workload,
@@ -117,9 +123,61 @@ def dense_layers(units: st.SearchStrategy[int]) -> st.SearchStrategy[Dense]:
     return st.builds(Dense, units=units, use_bias=st.booleans(), kernel_initializer=st.just(GlorotUniform()))
 
 
+def activations() -> st.SearchStrategy[ReLU | GELU]:
+    """ReLU, and GELU in both forms."""
+    return st.sampled_from([ReLU(), GELU(form="erf"), GELU(form="tanh")])
+
+
+@st.composite
+def embeddings(draw: Draw) -> Embedding:
+    """Tables of 1 to 12 tokens, of 1 to 8 columns that mostly several heads can share."""
+    return Embedding(
+        input_dim=draw(st.integers(1, 12)),
+        output_dim=draw(st.sampled_from([1, 2, 3, 4, 4, 6, 6, 8])),
+        embeddings_initializer=GlorotUniform(),
+    )
+
+
+def recurrent_layers(units: st.SearchStrategy[int], *, return_sequences: bool) -> st.SearchStrategy[LSTM]:
+    """LSTMs of all states or the last one."""
+    return st.builds(
+        LSTM,
+        units=units,
+        return_sequences=st.just(return_sequences),
+        kernel_initializer=st.just(GlorotUniform()),
+        recurrent_initializer=st.just(GlorotUniform()),
+        forget_bias=st.sampled_from([0.0, 1.0]),
+    )
+
+
+@st.composite
+def attentions(draw: Draw, columns: int) -> MultiHeadAttention:
+    """Attentions of as many heads as can share the columns, causal or not."""
+    return MultiHeadAttention(
+        heads=draw(st.sampled_from([heads for heads in range(1, columns + 1) if columns % heads == 0])),
+        causal=draw(st.booleans()),
+        use_bias=draw(st.booleans()),
+        kernel_initializer=GlorotUniform(),
+    )
+
+
+def layers_of_sequences(units: st.SearchStrategy[int], columns: int) -> st.SearchStrategy[Layer]:
+    """Layers from sequences to sequences, of `units` columns where they choose them.
+
+    A layer norm's epsilon is large, as a batch normalisation's is.
+    """
+    norms = st.builds(LayerNorm, epsilon=st.sampled_from([0.01, 0.1]))
+    positions = PositionEmbedding(embeddings_initializer=GlorotUniform())
+    recurrent = recurrent_layers(units, return_sequences=True)
+    return st.one_of(activations(), norms, st.just(positions), dense_layers(units), recurrent, attentions(columns))
+
+
 def layers_after(shape: Shape) -> st.SearchStrategy[Layer]:
     """Layers that may follow an output of that shape, where they fit."""
-    common = [st.just(ReLU()), norms()]
+    if len(shape) == 2:
+        last = recurrent_layers(st.integers(1, 8), return_sequences=False)
+        return st.one_of(layers_of_sequences(st.integers(1, 8), shape[-1]), last)
+    common = [activations(), norms()]
     if len(shape) == 3:
         ends = st.sampled_from([Flatten(), GlobalAveragePool2D()])
         convolving = convolutions(), convolutions(), depthwise_convolutions()
@@ -145,6 +203,21 @@ class _Builder:
         self.shapes[name] = shape
         return name
 
+    def add_fitting(self, layer: Layer, *inputs: str) -> str:
+        """Add a layer that fits."""
+        name = self.add(layer, *inputs)
+        assert name is not None
+        return name
+
+    def embed(self) -> str:
+        """Add an embedding of the tokens, or two, added or side by side."""
+        layer = self._draw(embeddings())
+        one = self.add_fitting(layer, INPUT)
+        if self._draw(st.integers(0, 3)):
+            return one
+        other = self.add_fitting(replace(self._draw(embeddings()), output_dim=layer.output_dim), INPUT)
+        return self.add_fitting(self._draw(st.sampled_from([Add(), Concatenate()])), one, other)
+
     def step(self, before: str) -> str:
         """Add a layer, or two branches that meet again."""
         if self._draw(st.integers(0, 3)) == 0:
@@ -159,30 +232,25 @@ class _Builder:
         if self._draw(st.booleans()):
             other = self._keeping_size(other)
         if self.shapes[one] == self.shapes[other] and one != other and self._draw(st.booleans()):
-            return self.graph_merge(Add(), one, other)
-        return self.graph_merge(Concatenate(), one, other)
-
-    def graph_merge(self, layer: Layer, one: str, other: str) -> str:
-        """Merge two ways that fit."""
-        merged = self.add(layer, one, other)
-        assert merged is not None
-        return merged
+            return self.add_fitting(Add(), one, other)
+        return self.add_fitting(Concatenate(), one, other)
 
     def _keeping_size(self, before: str) -> str:
         """Add a layer that changes nothing but the channels."""
-        if len(self.shapes[before]) == 1:
-            choices = [st.just(ReLU()), norms(), dense_layers(st.just(self.shapes[before][0]))]
-            layer = self._draw(st.one_of(*choices))
+        shape = self.shapes[before]
+        if len(shape) == 1:
+            layer = self._draw(st.one_of(activations(), norms(), dense_layers(st.just(shape[0]))))
+        elif len(shape) == 2:
+            units = st.one_of(st.just(shape[-1]), st.integers(1, 8))
+            layer = self._draw(layers_of_sequences(units, shape[-1]))
         else:
-            choices = [st.just(ReLU()), norms(), convolutions(), depthwise_convolutions(), pools()]
+            choices = [activations(), norms(), convolutions(), depthwise_convolutions(), pools()]
             layer = self._draw(st.one_of(*choices))
-            if not isinstance(layer, ReLU | BatchNorm):
+            if not isinstance(layer, ReLU | GELU | BatchNorm):
                 layer = replace(layer, strides=(1, 1), padding="same")
             if isinstance(layer, Conv2D) and self._draw(st.booleans()):
-                layer = replace(layer, filters=self.shapes[before][-1])
-        name = self.add(layer, before)
-        assert name is not None
-        return name
+                layer = replace(layer, filters=shape[-1])
+        return self.add_fitting(layer, before)
 
 
 def optimizers() -> st.SearchStrategy[SGD | Adam]:
@@ -213,7 +281,13 @@ def l2_terms() -> st.SearchStrategy[L2 | None]:
 
 @st.composite
 def random_workloads(draw: Draw) -> Workload:
-    """A net of 1 to some 20 layers that ends in 10 logits, or in whatever there is where nothing is trained."""
+    """A net of 1 to some 20 layers on images or tokens."""
+    return draw(st.one_of(image_workloads(), sequence_workloads()))
+
+
+@st.composite
+def image_workloads(draw: Draw) -> Workload:
+    """A net that ends in 10 logits, or in whatever there is where nothing is trained."""
     input_shape = (draw(st.integers(2, 10)), draw(st.integers(2, 10)), draw(st.integers(1, 4)))
     builder = _Builder(draw, input_shape)
     last = INPUT
@@ -227,5 +301,27 @@ def random_workloads(draw: Draw) -> Workload:
         return replace(base, network=network, optimizer=None, loss="half-squared-sum", **shared)
     if len(builder.shapes[last]) == 3:
         last = builder.add(draw(st.sampled_from([Flatten(), GlobalAveragePool2D()])), last) or last
+    builder.add(draw(dense_layers(st.just(CLASSES))), last)
+    return replace(base, network=builder.graph.network(input_shape), optimizer=draw(optimizers()), **shared)
+
+
+@st.composite
+def sequence_workloads(draw: Draw) -> Workload:
+    """A net on 1 to 9 tokens that ends in 10 logits, of a last state or for each place, or is not trained."""
+    input_shape = (draw(st.integers(1, 9)),)
+    builder = _Builder(draw, input_shape)
+    last = builder.embed()
+    for _ in range(draw(st.integers(0, MOST_STEPS))):
+        last = builder.step(last)
+    base = make_workload("gpt-nano", {})
+    data = replace(base.data, image_shape=input_shape, classes=CLASSES)
+    shared = {"name": "random", "data": data, "l2": draw(l2_terms())}
+    if len(builder.shapes[last]) == 2:
+        match draw(st.sampled_from(["places", "state", "untrained"])):
+            case "state":
+                last = builder.add_fitting(draw(recurrent_layers(st.integers(1, 8), return_sequences=False)), last)
+            case "untrained":
+                network = builder.graph.network(input_shape)
+                return replace(base, network=network, optimizer=None, loss="half-squared-sum", **shared)
     builder.add(draw(dense_layers(st.just(CLASSES))), last)
     return replace(base, network=builder.graph.network(input_shape), optimizer=draw(optimizers()), **shared)

@@ -6,7 +6,16 @@ import pytest
 from workloads import make_workload
 from workloads.initial import CUT_STDDEV, arrays_fingerprint, draw_normal, epoch_order, initial_weights
 from workloads.shapes import weight_shapes
-from workloads.spec import Conv2D, Initializer, TruncatedNormal, VarianceScaling, sequential
+from workloads.spec import (
+    LSTM,
+    Conv2D,
+    Embedding,
+    GlorotUniform,
+    Initializer,
+    TruncatedNormal,
+    VarianceScaling,
+    sequential,
+)
 
 
 def test_weights_have_the_shapes_of_the_spec_and_glorots_limits() -> None:
@@ -49,6 +58,35 @@ def test_depthwise_kernels_count_a_channel_in_their_fan_out() -> None:
     assert kernel.shape == (5, 5, 11, 1)
     limit = (6 / (25 * 12)) ** 0.5
     assert 0.97 * limit < np.abs(kernel).max() <= np.float32(limit)
+
+
+def test_an_lstm_starts_with_its_forget_bias_and_the_rest_of_its_bias_at_zero() -> None:
+    lstm = LSTM(
+        units=3,
+        return_sequences=False,
+        kernel_initializer=TruncatedNormal(stddev=0.01),
+        recurrent_initializer=GlorotUniform(),
+        forget_bias=1.5,
+    )
+    table = Embedding(input_dim=50, output_dim=40, embeddings_initializer=VarianceScaling(scale=2.0))
+    weights = initial_weights(sequential((4,), (table, lstm)), seed=0)
+    assert weights["lstm_1/bias"].tolist() == [0, 0, 0, 1.5, 1.5, 1.5, 0, 0, 0, 0, 0, 0]
+    assert weights["lstm_1/bias"].dtype == np.float32
+    assert np.abs(weights["lstm_1/kernel"]).max() <= 0.02
+    limit = (6 / (3 + 12)) ** 0.5
+    assert 0.8 * limit < np.abs(weights["lstm_1/recurrent_kernel"]).max() <= np.float32(limit)
+    assert weights["embedding_1/embeddings"].var() == pytest.approx(2.0 / 50, rel=0.1)
+
+
+def test_attentions_draw_every_kernel_anew_and_norms_start_as_the_identity() -> None:
+    weights = initial_weights(make_workload("gpt-nano", {}).network, seed=0)
+    kernels = {name: weight for name, weight in weights.items() if name.endswith(("_kernel", "/embeddings", "/kernel"))}
+    assert len({weight.tobytes() for weight in kernels.values()}) == len(kernels) == 4 * 4 + 2 + 4 * 2 + 1
+    for weight in kernels.values():
+        assert weight.std() == pytest.approx(0.02 * CUT_STDDEV, rel=0.03)
+        assert np.abs(weight).max() <= 0.04 * (1 + 1e-6)
+    for name in weights.keys() - kernels.keys():
+        assert set(weights[name].tolist()) == {1.0 if name.endswith("/gamma") else 0.0}, name
 
 
 def test_what_lies_outside_is_drawn_anew_in_its_order() -> None:

@@ -55,16 +55,42 @@ CAUGHT = {
     "one dropout mask for all samples": "S3",
     "the same dropout in every layer": "S3",
     "training mode lost after a prediction": "S3",
+    "gates in another order: i and f exchanged": "S2",
+    "gates in another order: g and o exchanged": "S2",
+    "LSTM without its bias": "S2",
+    "LSTM with two biases that are trained": "S3",
+    "1 added to the forget gate": "S2",
+    "dropout between the states of an LSTM": "S3",
+    "gradients through the last places alone": "S3",
+    "first state for the last": "S2",
+    "attention without its scale": "S2",
+    "attention that sees a place ahead": "S2",
+    "attention that does not see its own place": "S2",
+    "attention to all places": "S2",
+    "heads of every second column": "S2",
+    "GELU by tanh for erf": "S2",
+    "GELU by erf for tanh": "S2",
+    "layer norm after the sum": "S2",
+    "layer-norm epsilon 1e-3 for 1e-5": "S2",
+    "layer-norm epsilon 1e-6 for 1e-5": "S2",
+    "layer norm by the unbiased standard deviation": "S2",
+    "positions forgotten": "S2",
+    "logits by the table of embeddings": "S2",
+    "token 0 taken for padding": "S3",
+    "rows that a batch lacks left alone": "S3",
+    "loss summed over places": "S3",
 }
 """The level at which each mutant of tests/mutants.py must be caught: all below hold, this one does not."""
 ONLY_IN_THE_UPDATE = (
     "learning-rate decay read as weight decay", "weight decay decoupled", "momentum as 1 - momentum",
-    "Nesterov for heavy ball", "Adam's epsilon inside the bias correction",
+    "Nesterov for heavy ball", "Adam's epsilon inside the bias correction", "LSTM with two biases that are trained",
+    "rows that a batch lacks left alone",
 )  # fmt: skip
 EQUIVALENT = (
     "pool and ReLU exchanged", "same padding spelt out", "Nesterov without momentum",
     "gradients added up in another order", "nothing", "nothing, in the other net",
-    "nothing, in a net that is not trained",
+    "nothing, in a net that is not trained", "nothing, in a recurrent net", "nothing, in a net of attention",
+    "LSTM written out", "attention written out", "keys without bias", "GELU written out", "layer norm written out",
 )  # fmt: skip
 
 

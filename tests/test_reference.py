@@ -1,6 +1,8 @@
 """The oracle against arithmetic done by hand, in loops, or by its definition."""
 
+import math
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -16,12 +18,14 @@ from frameworks.reference import (
 )
 from frameworks.worker import describe_failure, judge
 from workloads import make_workload
-from workloads.initial import initial_weights
+from workloads.initial import Weights, initial_weights
 from workloads.keras_form import conv, dense
 from workloads.shapes import weight_shapes
 from workloads.spec import (
+    GELU,
     INPUT,
     L2,
+    LSTM,
     SGD,
     Adam,
     Add,
@@ -31,13 +35,18 @@ from workloads.spec import (
     Crop2D,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     GlorotUniform,
     Graph,
+    LayerNorm,
     LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
+    PositionEmbedding,
     ReLU,
+    Workload,
     sequential,
 )
 
@@ -45,6 +54,16 @@ NORM = BatchNorm(momentum=0.9, epsilon=0.5, scale=True, center=True)
 DEPTHWISE = DepthwiseConv2D(
     kernel_size=(3, 2), strides=(2, 1), padding=((1, 0), (0, 0)), use_bias=True, kernel_initializer=GlorotUniform()
 )
+TABLE = Embedding(input_dim=7, output_dim=4, embeddings_initializer=GlorotUniform())
+POSITIONS = PositionEmbedding(embeddings_initializer=GlorotUniform())
+LSTM_LAYER = LSTM(
+    units=3,
+    return_sequences=True,
+    kernel_initializer=GlorotUniform(),
+    recurrent_initializer=GlorotUniform(),
+    forget_bias=1.0,
+)
+ATTENTION = MultiHeadAttention(heads=2, causal=True, use_bias=True, kernel_initializer=GlorotUniform())
 
 
 def run_layers(images: np.ndarray, *layers, **weights: np.ndarray) -> np.ndarray:
@@ -142,6 +161,113 @@ def test_batch_normalisation_by_its_definition() -> None:
         assert moved["batchnorm_1/moving_variance"] == pytest.approx(0.9 * variance + 0.1 * values.var(0, ddof=bessel))
 
 
+def test_embeddings_are_rows_and_positions_are_added() -> None:
+    table, places = np.arange(12.0).reshape(4, 3), np.array([[100.0] * 3, [200.0] * 3])
+    network = sequential((2,), (TABLE, POSITIONS))
+    weights = {"embedding_1/embeddings": table, "positionembedding_1/embeddings": places}
+    got = forward(network, weights, np.array([[3, 0], [1, 1]]))
+    assert got.tolist() == [[[109, 110, 111], [200, 201, 202]], [[103, 104, 105], [203, 204, 205]]]
+
+
+def run_on_sequences(layer) -> tuple[Weights, np.ndarray, np.ndarray]:
+    """Draw a layer's weights, by kind, and sequences (3, 5, 4), which rows of a table are; the third is the output."""
+    network = sequential((5,), (TABLE, layer))
+    stream = np.random.RandomState(0)
+    weights = {name: stream.standard_normal(shape) for name, shape in weight_shapes(network).items()}
+    tokens = stream.randint(7, size=(3, 5))
+    own = {name.rsplit("/", 1)[1]: weight for name, weight in weights.items() if not name.startswith("embedding_1")}
+    return own, weights["embedding_1/embeddings"][tokens], forward(network, weights, tokens)
+
+
+@pytest.mark.parametrize("return_sequences", [True, False])
+def test_an_lstm_number_by_number(return_sequences: bool) -> None:
+    layer = replace(LSTM_LAYER, return_sequences=return_sequences)
+    weights, x, got = run_on_sequences(layer)
+    units, states = layer.units, np.zeros((3, 5, layer.units))
+
+    def gate(number: int, unit: int, seen: np.ndarray, state: list[float]) -> float:
+        column = number * units + unit
+        inputs = sum(seen[d] * weights["kernel"][d, column] for d in range(len(seen)))
+        return (
+            inputs
+            + sum(state[u] * weights["recurrent_kernel"][u, column] for u in range(units))
+            + (weights["bias"][column])
+        )
+
+    for n in range(3):
+        h, c = [0.0] * units, [0.0] * units
+        for t in range(5):
+            i, f, g, o = ([gate(number, unit, x[n, t], h) for unit in range(units)] for number in range(4))
+            i, f, o = ([1 / (1 + math.exp(-value)) for value in values] for values in (i, f, o))
+            c = [f[u] * c[u] + i[u] * math.tanh(g[u]) for u in range(units)]
+            h = [o[u] * math.tanh(c[u]) for u in range(units)]
+            states[n, t] = h
+    assert got == pytest.approx(states if return_sequences else states[:, -1])
+
+
+def test_an_lstm_does_not_overflow() -> None:
+    network = sequential((1,), (TABLE, LSTM_LAYER))
+    weights = initial_weights(network, 0) | {"lstm_1/bias": np.repeat([-1e4, 1e4, 1e4, 1e4], LSTM_LAYER.units)}
+    with np.errstate(all="raise", under="ignore"):
+        assert forward(network, weights, np.zeros((1, 1), int)).ravel() == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_head_by_head_and_place_by_place(causal: bool, use_bias: bool, heads: int) -> None:
+    layer = replace(ATTENTION, causal=causal, use_bias=use_bias, heads=heads)
+    weights, x, got = run_on_sequences(layer)
+    columns = x.shape[-1]
+    k = columns // heads
+
+    def biased(part: str, values: np.ndarray) -> np.ndarray:
+        return values @ weights[f"{part}_kernel"] + (weights[f"{part}_bias"] if use_bias else 0.0)
+
+    for n in range(3):
+        query, key, value = (biased(part, x[n]) for part in ("query", "key", "value"))
+        for t in range(5):
+            mixed = []
+            for head in range(heads):
+                own = slice(head * k, (head + 1) * k)
+                seen = range(t + 1 if causal else 5)
+                shares = [math.exp(query[t, own] @ key[s, own] / math.sqrt(k)) for s in seen]
+                mixed.append(sum(share * value[s, own] for share, s in zip(shares, seen, strict=True)) / sum(shares))
+            assert got[n, t] == pytest.approx(biased("output", np.concatenate(mixed)))
+
+
+def test_a_masked_place_sees_nothing_of_what_comes_after_it() -> None:
+    network = sequential((5,), (TABLE, ATTENTION))
+    weights = initial_weights(network, 0)
+    tokens = np.array([[1, 2, 3, 4, 5], [1, 2, 3, 0, 0]])
+    got = forward(network, weights, tokens)
+    assert np.array_equal(got[0, :3], got[1, :3])
+    assert np.abs(got[0, 3:] - got[1, 3:]).min() > 1e-6
+
+
+def test_layer_normalisation_by_its_definition() -> None:
+    weights, x, got = run_on_sequences(LayerNorm(epsilon=0.5))
+    for n, t in np.ndindex(3, 5):
+        mean = sum(x[n, t]) / 4
+        variance = sum((value - mean) ** 2 for value in x[n, t]) / 4
+        for c in range(4):
+            normal = (x[n, t, c] - mean) / math.sqrt(variance + 0.5)
+            assert got[n, t, c] == pytest.approx(weights["gamma"][c] * normal + weights["beta"][c])
+
+
+def test_gelu_is_x_times_the_normal_distribution_and_its_approximation() -> None:
+    images = np.linspace(-6, 6, 25)
+    exact = run_layers(images.reshape(1, 5, 5, 1), GELU(form="erf")).ravel()
+    expected = [x * NormalDist().cdf(x) for x in images]
+    assert exact == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    by_tanh = run_layers(images.reshape(1, 5, 5, 1), GELU(form="tanh")).ravel()
+    assert 1e-4 < np.abs(by_tanh - exact).max() < 5e-4
+    x = 1.5
+    assert by_tanh[images.tolist().index(x)] == pytest.approx(
+        0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    )
+
+
 def test_branches_are_added_and_put_side_by_side() -> None:
     graph = Graph()
     total = graph.add(Add(), INPUT, graph.add(ReLU(), INPUT))
@@ -175,7 +301,7 @@ def test_the_half_squared_sum_is_over_everything_and_sees_no_labels() -> None:
     assert objective(workload, {}, images, np.arange(4)) == pytest.approx(expected)
 
 
-def test_central_differences_of_shrinking_steps_tend_to_the_complex_steps_slope() -> None:
+def image_layers() -> Workload:
     layers = (
         conv(filters=3, kernel_size=(3, 3), padding="same"),
         NORM,
@@ -188,10 +314,35 @@ def test_central_differences_of_shrinking_steps_tend_to_the_complex_steps_slope(
         dense(units=10),
     )
     base = make_workload("digits-cnn", {})
-    workload = replace(base, network=sequential((8, 8, 1), layers), l2=L2(rate=0.1, kinds=("kernel", "gamma")))
+    return replace(base, network=sequential((8, 8, 1), layers), l2=L2(rate=0.1, kinds=("kernel", "gamma")))
+
+
+def sequence_layers() -> Workload:
+    layers = (
+        TABLE,
+        POSITIONS,
+        ATTENTION,
+        GELU(form="erf"),
+        LayerNorm(epsilon=0.5),
+        LSTM_LAYER,
+        replace(ATTENTION, causal=False, use_bias=False, heads=1),
+        GELU(form="tanh"),
+        dense(units=10),
+    )
+    base = make_workload("gpt-nano", {})
+    return replace(base, data=replace(base.data, image_shape=(6,)), network=sequential((6,), layers))
+
+
+@pytest.mark.parametrize("make", [image_layers, sequence_layers])
+def test_central_differences_of_shrinking_steps_tend_to_the_complex_steps_slope(make) -> None:
+    workload = make()
     weights = initial_weights(workload.network, 0)
     stream = np.random.RandomState(0)
-    images, labels = stream.rand(4, 8, 8, 1), stream.randint(10, size=4)
+    shape = workload.network.input_shape
+    if len(shape) == 1:
+        images, labels = stream.randint(7, size=(4, *shape)), stream.randint(10, size=(4, *shape))
+    else:
+        images, labels = stream.rand(4, *shape), stream.randint(10, size=4)
     for name, shape in weight_shapes(workload.network).items():
         direction = stream.standard_normal(shape)
         exact = slope(workload, weights, images, labels, {name: direction})
@@ -210,6 +361,21 @@ def test_cross_entropy_by_its_definition_and_without_overflow() -> None:
     expected = -np.log([np.exp(3) / np.exp([1, 2, 3]).sum(), 1 / 3]).mean()
     assert softmax_cross_entropy(logits, labels) == pytest.approx(expected)
     assert softmax_cross_entropy(np.array([[1e4, 0.0]]), np.array([1])) == pytest.approx(1e4)
+
+
+def test_cross_entropy_of_sequences_is_the_mean_over_samples_and_places() -> None:
+    stream = np.random.RandomState(0)
+    logits, labels = stream.rand(2, 3, 5), stream.randint(5, size=(2, 3))
+    losses = [
+        math.log(sum(math.exp(x) for x in logits[n, t])) - logits[n, t, labels[n, t]] for n, t in np.ndindex(2, 3)
+    ]
+    assert softmax_cross_entropy(logits, labels) == pytest.approx(sum(losses) / 6)
+
+
+def test_predictions_of_sequences_are_judged_on_all_places() -> None:
+    logits = np.zeros((2, 2, 3), np.float32)
+    logits[..., 1] = 1.0
+    assert judge(logits, np.array([[1, 1], [0, 1]]))["error_rate"] == 0.25
 
 
 def test_predictions_are_judged_on_all_samples() -> None:

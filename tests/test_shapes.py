@@ -20,7 +20,9 @@ from workloads.shapes import (
     window_counts,
 )
 from workloads.spec import (
+    GELU,
     INPUT,
+    LSTM,
     Add,
     AveragePool2D,
     BatchNorm,
@@ -29,12 +31,18 @@ from workloads.spec import (
     Crop2D,
     Dense,
     DepthwiseConv2D,
+    Embedding,
     Flatten,
     GlobalAveragePool2D,
     GlorotUniform,
     Graph,
+    Layer,
+    LayerNorm,
+    LocalResponseNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
+    PositionEmbedding,
     ReLU,
     Shape,
     sequential,
@@ -62,6 +70,8 @@ COUNTS = [
     ("resnet50-v1.5", {}, 25_559_081, 53_120, 8_178_372_608, 24_299_089_920),
     ("inception3", {}, 23_819_401, 34_432, 11_426_436_288, 34_240_945_536),
     ("nasnet", {}, 5_291_035, 36_738, 1_127_279_744, 3_360_548_544),
+    ("imdb-lstm", {}, 2_691_842, 0, 20_972_032, 62_916_096),
+    ("gpt-nano", {}, 3_208_704, 0, 421_527_552, 1_264_582_656),
 ]
 
 
@@ -185,6 +195,118 @@ def test_a_crop_leaves_the_middle() -> None:
         output_shape(Crop2D(cropping=((2, 2), (0, 0))), (4, 4, 1))
     with pytest.raises(ValueError, match="negative"):
         Crop2D(cropping=((-1, 0), (0, 0)))
+
+
+def test_the_numbers_of_imdb_lstm_by_formula() -> None:
+    words, places, columns, units, classes = 20_000, 80, 128, 128, 2
+    gates = 4 * units * (columns + units)
+    trainable = words * columns + gates + 4 * units + units * classes + classes
+    multiply_adds = places * gates + units * classes
+    # Nothing needs the gradient of tokens, and the table has no products of its own.
+    assert counts(make_workload("imdb-lstm", {}).network) == (trainable, 0, 2 * multiply_adds, 6 * multiply_adds)
+
+
+def test_the_numbers_of_gpt_nano_by_formula() -> None:
+    tokens, places, columns, blocks = 64, 64, 256, 4
+    norm, wide = 2 * columns, 4 * columns
+    attention = 4 * (columns**2 + columns)
+    dense_pair = columns * wide + wide + wide * columns + columns
+    block = norm + attention + norm + dense_pair
+    trainable = tokens * columns + places * columns + blocks * block + norm + columns * tokens
+    projections = places * 4 * columns**2
+    scores_and_mixing = 2 * places * places * columns
+    products = blocks * (projections + scores_and_mixing + places * 2 * columns * wide) + places * columns * tokens
+    assert counts(make_workload("gpt-nano", {}).network) == (trainable, 0, 2 * products, 6 * products)
+
+
+def test_the_layers_of_the_nets_on_sequences() -> None:
+    shapes = output_shapes(make_workload("imdb-lstm", {}).network)
+    assert list(shapes.values()) == [(80,), (80, 128), (128,), (128,), (2,)]
+    network = make_workload("gpt-nano", {}).network
+    shapes = output_shapes(network)
+    assert shapes[network.nodes[-1].name] == (64, 64)
+    assert shapes_of("gpt-nano", MultiHeadAttention) == [(64, 256)] * 4
+    assert shapes_of("gpt-nano", GELU) == [(64, 1024)] * 4
+    assert shapes_of("gpt-nano", LayerNorm) == [(64, 256)] * 9
+    assert shapes_of("gpt-nano", Add) == [(64, 256)] * 8
+    normed = [node for node in network.nodes if isinstance(node.layer, LayerNorm)]
+    kinds = {node.name: node.layer for node in network.nodes}
+    assert all(isinstance(kinds[node.inputs[0]], Add | PositionEmbedding) for node in normed)
+
+
+def recurrent(units: int, *, return_sequences: bool = True) -> LSTM:
+    return LSTM(
+        units=units,
+        return_sequences=return_sequences,
+        kernel_initializer=GlorotUniform(),
+        recurrent_initializer=GlorotUniform(),
+        forget_bias=1.0,
+    )
+
+
+def attention(heads: int, *, use_bias: bool = True) -> MultiHeadAttention:
+    return MultiHeadAttention(heads=heads, causal=True, use_bias=use_bias, kernel_initializer=GlorotUniform())
+
+
+POSITIONS = PositionEmbedding(embeddings_initializer=GlorotUniform())
+LOGITS = Dense(units=2, use_bias=True, kernel_initializer=GlorotUniform())
+
+
+def test_the_weights_of_layers_on_sequences() -> None:
+    table = Embedding(input_dim=9, output_dim=6, embeddings_initializer=GlorotUniform())
+    layers = table, POSITIONS, attention(3), attention(2, use_bias=False), LayerNorm(epsilon=1e-5), recurrent(4), LOGITS
+    network = sequential((5,), layers)
+    kernels = ("query", "key", "value", "output")
+    assert weight_shapes(network) == {
+        "embedding_1/embeddings": (9, 6),
+        "positionembedding_1/embeddings": (5, 6),
+        **{f"multiheadattention_1/{part}_kernel": (6, 6) for part in kernels},
+        **{f"multiheadattention_1/{part}_bias": (6,) for part in kernels},
+        **{f"multiheadattention_2/{part}_kernel": (6, 6) for part in kernels},
+        "layernorm_1/gamma": (6,),
+        "layernorm_1/beta": (6,),
+        "lstm_1/kernel": (6, 16),
+        "lstm_1/recurrent_kernel": (4, 16),
+        "lstm_1/bias": (16,),
+        "dense_1/kernel": (4, 2),
+        "dense_1/bias": (2,),
+    }
+    assert output_shapes(network)["dense_1"] == (5, 2)
+    assert moving_shapes(network) == {}
+    attended = 5 * 4 * 6 * 6 + 2 * 5 * 5 * 6
+    products = 2 * attended + 5 * 16 * (6 + 4) + 5 * 4 * 2
+    assert (forward_flops(network), train_flops(network)) == (2 * products, 6 * products)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "problem"),
+    [
+        (attention(3), (5, 8), "3 heads cannot share 8 columns"),
+        (attention(1), (8,), "MultiHeadAttention needs a sequence of places and columns, got"),
+        (recurrent(4), (4, 4, 1), "LSTM needs a sequence"),
+        (recurrent(4), (8,), "LSTM needs a sequence"),
+        (LayerNorm(epsilon=1e-5), (8,), "LayerNorm needs a sequence"),
+        (LayerNorm(epsilon=1e-5), (4, 4, 1), "LayerNorm needs a sequence"),
+        (POSITIONS, (4, 4, 1), "PositionEmbedding needs a sequence"),
+        (BatchNorm(momentum=0.9, epsilon=1e-3, scale=True, center=True), (5, 8), "needs images or a flat input"),
+        (LOGITS, (4, 4, 1), "needs a flat input or a sequence"),
+        (Flatten(), (5, 8), "height, width and channels"),
+        (conv(filters=1, kernel_size=(1, 1), padding="same"), (5, 8), "height, width and channels"),
+        (LocalResponseNorm(radius=1, bias=1.0, alpha=0.1, beta=0.75), (5, 8), "height, width and channels"),
+    ],
+)
+def test_layers_that_cannot_take_a_shape_say_so(layer: Layer, shape: Shape, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        output_shape(layer, shape)
+
+
+def test_sequences_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be added"):
+        output_shape(Add(), (5, 8), (5, 4))
+    with pytest.raises(ValueError, match="cannot be concatenated"):
+        output_shape(Concatenate(), (5, 8), (4, 8))
+    assert output_shape(Concatenate(), (5, 8), (5, 3)) == (5, 11)
+    assert output_shape(GELU(form="erf"), (5, 8)) == (5, 8)
 
 
 def test_the_layers_of_mnist_cnn() -> None:

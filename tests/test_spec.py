@@ -8,18 +8,25 @@ import pytest
 from workloads import WORKLOADS, make_workload
 from workloads.keras_form import conv
 from workloads.spec import (
+    GELU,
     INPUT,
+    LSTM,
     SGD,
     Adam,
     Add,
     Dropout,
+    Embedding,
+    GlorotUniform,
     Graph,
+    LayerNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
     Node,
     ReLU,
     fingerprint,
     from_json,
+    sequential,
     to_json,
 )
 
@@ -68,6 +75,30 @@ def test_numbers_out_of_range_are_refused() -> None:
         MaxPool2D(pool_size=(2, 2), strides=(0, 1), padding="valid")
     with pytest.raises(ValueError, match="accepted: 0 <= rate < 1"):
         Dropout(rate=1.0)
+
+
+def test_layers_of_sequences_out_of_range_are_refused() -> None:
+    glorot = GlorotUniform()
+    recurrent = {"return_sequences": True, "kernel_initializer": glorot, "recurrent_initializer": glorot}
+    with pytest.raises(ValueError, match="not positive"):
+        LSTM(units=0, forget_bias=1.0, **recurrent)
+    with pytest.raises(ValueError, match="not positive"):
+        MultiHeadAttention(heads=0, causal=True, use_bias=True, kernel_initializer=glorot)
+    with pytest.raises(ValueError, match="not positive"):
+        LayerNorm(epsilon=0.0)
+    for rows, columns in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="not positive"):
+            Embedding(input_dim=rows, output_dim=columns, embeddings_initializer=glorot)
+    with pytest.raises(ValueError, match="form of GELU"):
+        GELU(form="sigmoid")
+
+
+def test_tokens_go_to_embeddings_alone() -> None:
+    embedding = Embedding(input_dim=3, output_dim=2, embeddings_initializer=GlorotUniform())
+    for shape, layers in (((5,), [ReLU()]), ((5,), [embedding, embedding]), ((4, 4, 1), [embedding])):
+        with pytest.raises(ValueError, match="cannot take"):
+            sequential(shape, layers)
+    assert sequential((5,), [embedding, ReLU()]).input_shape == (5,)
 
 
 def test_noise_is_neither_read_nor_scaled_and_has_the_labels_of_its_classes() -> None:
