@@ -185,9 +185,9 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
         case ReLU():
             return tf.nn.relu(x)
         case GELU(form="erf"):
+            # tf.nn.gelu rounds its constants to float32, in float64 too.
             return 0.5 * x * tf.math.erfc(x * -math.sqrt(0.5))
         case GELU():
-            # tf.nn.gelu has constants of float32 in float64, too.
             return 0.5 * x * (1 + tf.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
         case Flatten():
             return tf.reshape(x, (-1, math.prod(x.shape[1:])))
