@@ -22,16 +22,15 @@ def init_reviews(key: jax.Array) -> dict[str, jax.Array]:
 
 def reviews(weights: Any, words: jax.Array, key: jax.Array) -> jax.Array:
     """Return the logits of the last state of words (N, T), with dropout."""
-    gates = weights["words"][words] @ weights["input"] + weights["bias"]
 
-    def cell(carry: tuple[jax.Array, jax.Array], gate: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+    def cell(carry: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         h, c = carry
-        i, f, g, o = jnp.split(gate + h @ weights["state"], 4, axis=-1)
+        i, f, g, o = jnp.split(x @ weights["input"] + h @ weights["state"] + weights["bias"], 4, axis=-1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
 
     start = jnp.zeros((len(words), 128))
-    (h, _), _ = jax.lax.scan(cell, (start, start), gates.swapaxes(0, 1))
+    (h, _), _ = jax.lax.scan(cell, (start, start), weights["words"][words].swapaxes(0, 1))
     h = jnp.where(jax.random.bernoulli(key, 0.8, h.shape), h / 0.8, 0)
     return h @ weights["head"] + weights["head_bias"]
 
