@@ -231,7 +231,14 @@ def work_off(steps: list[Step], images: Any, apply: Callable[..., Any], outputs:
 
     A value is let go after its last use, so that an inference pass holds no more of them than it must.
     """
-    values = {INPUT: images}
+    return go_on(steps, {INPUT: images}, apply, outputs)[steps[-1][0].name]
+
+
+def go_on(
+    steps: list[Step], values: dict[str, Any], apply: Callable[..., Any], outputs: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the values that are left after consecutive nodes, given those that were left by the nodes before."""
+    values = dict(values)
     for node, finished in steps:
         value = apply(node, *[values[name] for name in node.inputs])
         for name in finished:
@@ -239,7 +246,7 @@ def work_off(steps: list[Step], images: Any, apply: Callable[..., Any], outputs:
         values[node.name] = value
         if outputs is not None:
             outputs[node.name] = value
-    return value
+    return values
 
 
 def check_names(found: Iterable[str], weights: Mapping[str, Any]) -> None:

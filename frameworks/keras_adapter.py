@@ -114,9 +114,14 @@ class ResponseNorm(keras.layers.Layer):
 class Positions(keras.layers.Layer):
     """(N, T, D) plus a table (T, D), which Keras has in KerasHub alone."""
 
+    def __init__(self, regularizer: keras.Regularizer | None, name: str) -> None:
+        super().__init__(name=name)
+        self._regularizer = regularizer
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the table."""
-        self.embeddings = self.add_weight(name="embeddings", shape=input_shape[1:], initializer="zeros")
+        settings = {"shape": input_shape[1:], "initializer": "zeros", "regularizer": self._regularizer}
+        self.embeddings = self.add_weight(name="embeddings", **settings)
 
     def call(self, x: Any) -> Any:
         """Return the sum."""
@@ -190,15 +195,18 @@ def _layers(layer: Layer, name: str, l2: L2 | None, before: Shape) -> list[keras
             settings = {"use_bias": bias, "kernel_initializer": "zeros", **_regularizers(l2, ("kernel", "bias"))}
             return [keras.layers.Dense(units, name=name, **settings)]
         case Embedding():
-            return [keras.layers.Embedding(layer.input_dim, layer.output_dim, "zeros", name=name)]
+            regularizers = _regularizers(l2, ("embeddings",))
+            return [keras.layers.Embedding(layer.input_dim, layer.output_dim, "zeros", name=name, **regularizers)]
         case PositionEmbedding():
-            return [Positions(name=name)]
+            return [Positions(_regularizers(l2, ("embeddings",)).get("embeddings_regularizer"), name)]
         case LSTM(units=units, return_sequences=every):
             zeros = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
-            settings = {"return_sequences": every, **zeros, **_regularizers(l2, ("kernel", "bias"))}
+            regularizers = _regularizers(l2, ("kernel", "bias"))
+            regularizers["recurrent_regularizer"] = regularizers.get("kernel_regularizer")
+            settings = {"return_sequences": every, **zeros, **regularizers}
             return [keras.layers.LSTM(units, "tanh", "sigmoid", True, name=name, **settings)]
         case MultiHeadAttention(heads=heads, use_bias=bias):
-            settings = {"use_bias": bias, "kernel_initializer": "zeros"}
+            settings = {"use_bias": bias, "kernel_initializer": "zeros", **_regularizers(l2, ("kernel", "bias"))}
             return [keras.layers.MultiHeadAttention(heads, before[-1] // heads, name=name, **settings)]
         case LayerNorm(epsilon=epsilon):
             return [keras.layers.LayerNormalization(-1, epsilon, name=name, **_regularizers(l2, ("gamma", "beta")))]

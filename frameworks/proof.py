@@ -69,6 +69,8 @@ MARGIN = 0.1
 """How far a channel of a big net is kept from a kink, relative to the range of its values or of the mean channel's."""
 SHARE_ABOVE = 0.75
 """How many of the channels that come near a kink are moved above it, and so are alive."""
+FREQUENT = 5
+"""How many tokens half of a proof's places are drawn from."""
 OPEN = 3.0
 """Added to the biases of forget gates, so that of what an LSTM's first place of 80 adds σ(3)⁸⁰ = 2 % is left at its
 last; without, it would be 1e-24, and nothing would show what the first places do."""
@@ -467,6 +469,7 @@ def probe_weights(network: Network) -> Weights:
     weights = initial_weights(network, SEED)
     stream = np.random.RandomState(SEED)
     ranges = {
+        "embeddings": (-1.0, 1.0),
         "bias": (-0.1, 0.1),
         "gamma": (0.5, 1.5),
         "beta": (-0.1, 0.1),
@@ -510,8 +513,9 @@ class Probe:
             probe = cls._drawn(workload, weights, kinds, SIZES_OF_BIG, 0)
             network = without_dropout_network(workload.network)
             return replace(probe, weights=away_from_kinks(network, weights, probe.images[probe.batches[0]]))
+        bent = any(isinstance(node.layer, ReLU | MaxPool2D) for node in workload.network.nodes)
         return max(
-            (cls._drawn(workload, weights, kinds, SIZES, number) for number in range(DRAWS)),
+            (cls._drawn(workload, weights, kinds, SIZES, number) for number in range(DRAWS if bent else 1)),
             key=lambda probe: _distance_from_kinks(workload.network, weights, probe.images[probe.batches[0]]),
         )
 
@@ -537,12 +541,15 @@ class Probe:
 def _draw_images(network: Network, samples: int, number: int) -> Images:
     """Draw images of values in [0, 1), or tokens that every embedding on them has a row for.
 
-    Every other sample has token 0 in one of the last places, which some tools can take for padding.
+    Every other place has one of FREQUENT tokens, whose gradients are sums over many places. Every other sample has
+    token 0, which some tools can take for padding, in one of the last, and the others end in the table's last row.
     """
     stream, shape = np.random.RandomState([SEED, number]), (samples, *network.input_shape)
     rows = [node.layer.input_dim for node in network.nodes if isinstance(node.layer, Embedding)]
     if rows:
         tokens = stream.randint(min(rows), size=shape).astype(np.int32)
+        tokens[:, ::2] %= FREQUENT
+        tokens[1::2, -1] = min(rows) - 1
         padded = np.arange(0, samples, 2)
         tokens[padded, -1 - padded % shape[1]] = 0
         return tokens

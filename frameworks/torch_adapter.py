@@ -1,7 +1,9 @@
 """PyTorch: modules in channels-last memory, fused optimisers, eager or through torch.compile."""
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from frameworks.base import (
     Model,
     OutputsFirst,
     Precision,
+    Step,
     check_names,
+    go_on,
     schedule,
     symmetric_padding,
     work_off,
@@ -27,6 +31,7 @@ from workloads.initial import Weights
 from workloads.shapes import output_shapes, padding_amounts, window_counts
 from workloads.spec import (
     GELU,
+    INPUT,
     LSTM,
     SGD,
     Adam,
@@ -172,8 +177,8 @@ class Attention(nn.Module):
             setattr(self, f"{name}_bias", nn.Parameter(torch.zeros(outputs)) if layer.use_bias else None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        projected = nn.functional.linear(x, self.input_kernel, self.input_bias)
-        by_head = projected.unflatten(-1, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)  # 3, N, heads, T, K
+        parts = nn.functional.linear(x, self.input_kernel, self.input_bias).chunk(3, -1)
+        by_head = (part.unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in parts)  # (N, heads, T, D / heads)
         mixed = nn.functional.scaled_dot_product_attention(*by_head, is_causal=self._causal)
         return nn.functional.linear(mixed.transpose(1, 2).flatten(2), self.output_kernel, self.output_bias)
 
@@ -265,6 +270,9 @@ def split_inputs(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
+Values = dict[str, torch.Tensor]
+
+
 class Net(nn.Module):
     """A network of the spec."""
 
@@ -289,6 +297,18 @@ class Net(nn.Module):
     def _node_on_copies(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
         """Leave a node's inputs as they are, which a ReLU otherwise may not."""
         return self._node(node, *[x.clone() for x in inputs])
+
+    def parts(self) -> list[tuple[bool, Callable[[Values], Values]]]:
+        """Return the net in parts, from the values that one leaves to those that the next leaves.
+
+        Each says whether torch.compile takes it, which it does not an LSTM.
+        """
+
+        def make(steps: list[Step]) -> Callable[[Values], Values]:
+            return lambda values: go_on(steps, values, self._node)
+
+        groups = itertools.groupby(self._steps, lambda step: isinstance(step[0].layer, LSTM))
+        return [(not is_lstm, make(list(steps))) for is_lstm, steps in groups]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return parameters and moving statistics by canonical name, but for what `split_inputs` splits."""
@@ -354,7 +374,7 @@ class TorchModel(Model):
             groups = [{"params": list(self._decayed.values()), "weight_decay": self._l2_rate}, {"params": free}]
             self._optimizer = Optimizer(workload.optimizer, [group for group in groups if group["params"]])
         # The loss stays out of it: compiled with the net, a small net's epoch took an eighth longer on CPU.
-        self._logits = _compile(net, workload.network, dtype) if compiled else net
+        self._logits = _compile(net, dtype) if compiled else net
 
     def _data_loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss without the L2 term, whose gradient is known: the weights times its rate."""
@@ -462,16 +482,27 @@ def _canonical_output(output: torch.Tensor) -> NDArray[Any]:
     return (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).cpu().numpy()
 
 
-def _compile(net: Net, network: Network, dtype: torch.dtype) -> Any:
-    """Compile for one batch size at a time, and as one graph unless there is an LSTM, which torch runs as it is.
+def _compile(net: Net, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Compile for one batch size at a time, LSTMs left to torch and what lies between them as one graph each.
 
     Float64 is for proofs alone and shows whether the captured graph is the net's: each of its operations is called as
     it is. How the graph is differentiated and what kernels are generated from it is proven in float32.
     """
     # Backends that differentiate the graph and then call its operations trip over strides of ambiguous shapes.
     backend = "inductor" if dtype is torch.float32 else "eager"
-    whole = not any(isinstance(node.layer, LSTM) for node in network.nodes)
-    return torch.compile(net, backend=backend, dynamic=False, fullgraph=whole)
+    compiled = partial(torch.compile, backend=backend, dynamic=False, fullgraph=True)
+    parts = [compiled(part) if takes else part for takes, part in net.parts()]
+    if len(parts) == 1:
+        return compiled(net)
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        values = {INPUT: images}
+        for part in parts:
+            values = part(values)
+        (output,) = values.values()
+        return output
+
+    return forward
 
 
 def sum_of_squares(tensors: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -12,6 +12,7 @@ import pooch
 from filelock import FileLock
 
 from harness.places import samenet_data, samenet_home
+from workloads import sequences
 from workloads.datasets import (
     ARRAY_NAMES,
     PUBLISHED_FILES,
@@ -102,6 +103,9 @@ def _identify(data: DataSet) -> tuple[str, Path | None]:
         content = hashlib.sha256("".join(file_sha256(path) for path in present).encode()).hexdigest()
         return f"{data.source}-{data.scaling}-{content[:12]}", folder
     drawn = "1" if data.source == "digits" else fingerprint(data)[:12]
+    if data.source in sequences.SEQUENCES:
+        # The rule is not in the spec.
+        drawn += "-" + file_sha256(Path(sequences.__file__))[:12]
     return f"{data.source}-{data.scaling}-{drawn}", None
 
 

@@ -275,7 +275,7 @@ def optimizers() -> st.SearchStrategy[SGD | Adam]:
 
 def l2_terms() -> st.SearchStrategy[L2 | None]:
     """No L2 term, or one over some kinds of weights."""
-    kinds = st.sampled_from([("kernel",), ("kernel", "bias"), ("kernel", "bias", "gamma", "beta")])
+    kinds = st.sampled_from([("kernel",), ("kernel", "bias"), ("kernel", "bias", "gamma", "beta", "embeddings")])
     return st.one_of(st.none(), st.builds(L2, rate=st.sampled_from([1e-4, 1e-2]), kinds=kinds))
 
 

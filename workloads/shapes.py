@@ -242,10 +242,10 @@ def train_flops(network: Network) -> int:
     Nobody needs those.
     """
     counts = _multiply_adds(network)
-    return 3 * forward_flops(network) - 2 * sum(counts[name] for name in _fed_by_images(network) & counts.keys())
+    return 3 * forward_flops(network) - 2 * sum(counts[name] for name in _fed_by_input(network) & counts.keys())
 
 
-def _fed_by_images(network: Network) -> set[str]:
+def _fed_by_input(network: Network) -> set[str]:
     """Name the nodes that no weight comes before, whose input's gradient is therefore of no use."""
     weighted = {name.rsplit("/", 1)[0] for name in weight_shapes(network)}
     trained: set[str] = set()

@@ -162,9 +162,9 @@ class LSTM:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiHeadAttention:
-    """Self-attention (Vaswani et al. 2017, section 3.2) over (N, T, D) by `heads` heads of K = D / heads columns each.
+    """Self-attention (Vaswani et al. 2017, section 3.2) over (N, T, D) by `heads` heads of d = D / heads columns each.
 
-    Q = x·W_q + b_q, K and V alike. Of each head softmax(Q·Kᵀ / sqrt(K))·V, in which place t sees the places up to t
+    Q = x·W_q + b_q, K and V alike. Of each head softmax(Q·Kᵀ / sqrt(d))·V, in which place t sees the places up to t
     alone if `causal`; the heads side by side, times W_o, plus b_o. All four kernels are (D, D), biases (D) are there if
     `use_bias`. Nothing is dropped inside.
     """
@@ -229,7 +229,7 @@ class BatchNorm:
 class LayerNorm:
     """gamma·(x − mean) / sqrt(variance + epsilon) + beta over the last axis of (N, T, D) (Ba et al. 2016).
 
-    The variance is biased: the mean of the squares.
+    The variance is biased: the mean of (x − mean)².
     """
 
     epsilon: float
@@ -423,22 +423,26 @@ class Adam:
 
 
 Optimizer = SGD | Adam
-WeightKind = Literal["kernel", "bias", "gamma", "beta"]
+WeightKind = Literal["kernel", "bias", "gamma", "beta", "embeddings"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class L2:
-    """The term rate · ½Σw² of the loss, over all weights of the named kinds; its gradient rate·w is "coupled" decay."""
+    """The term rate · ½Σw² of the loss, over all weights of the named kinds; its gradient rate·w is "coupled" decay.
+
+    A recurrent kernel and those of an attention are kernels, too, and its biases biases.
+    """
 
     rate: float
     kinds: tuple[WeightKind, ...]
 
     def __post_init__(self) -> None:
         _require(self.rate > 0 and bool(self.kinds), f"out of range: {self}")
+        _require(set(self.kinds) <= set(get_args(WeightKind)), f"kinds of {self}")
 
     def covers(self, weight: str) -> bool:
         """Whether the weight of that name, such as `conv2d_1/kernel`, is in the sum."""
-        return weight.rsplit("/", 1)[-1] in self.kinds
+        return weight.rsplit("/", 1)[-1].rsplit("_", 1)[-1] in self.kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -482,6 +486,8 @@ class DataSet:
         _require(
             self.train_samples > 0 and self.test_samples > 0 and self.validation_samples >= 0, f"not positive: {self}"
         )
+        if len(self.image_shape) == 1:
+            _require(self.source in ("reviews", "echoes") and self.scaling == "none", f"tokens are not scaled: {self}")
         if self.noise:
             _require((self.source, self.scaling) == ("synthetic", "none"), f"noise is synthetic and not scaled: {self}")
             _require(self.noise.labels <= self.classes, f"more labels than classes: {self}")

@@ -75,14 +75,14 @@ def make_steps(model: str, tokens: np.ndarray) -> dict[str, Callable[[np.ndarray
     optimizer = optax.adam(1e-3, b2=0.99, eps=1e-8) if model == "gpt-nano" else optax.adam(1e-3, eps=1e-7)
     x = jnp.array(tokens)
 
-    def loss_of(weights: Any, y: jax.Array, key: jax.Array) -> jax.Array:
+    def loss_of(weights: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(net(weights, x, key), y).mean()
 
     @partial(jax.jit, donate_argnums=0)
-    def update(state: Any, y: jax.Array) -> tuple[Any, jax.Array]:
+    def update(state: Any, x: jax.Array, y: jax.Array) -> tuple[Any, jax.Array]:
         weights, opt_state, key = state
         key, dropout_key = jax.random.split(key)
-        loss, gradients = jax.value_and_grad(loss_of)(weights, y, dropout_key)
+        loss, gradients = jax.value_and_grad(loss_of)(weights, x, y, dropout_key)
         updates, opt_state = optimizer.update(gradients, opt_state)
         return (optax.apply_updates(weights, updates), opt_state, key), loss
 
@@ -91,7 +91,7 @@ def make_steps(model: str, tokens: np.ndarray) -> dict[str, Callable[[np.ndarray
 
     def train(labels: np.ndarray) -> float:
         nonlocal state
-        state, loss = update(state, labels)
+        state, loss = update(state, x, labels)
         jax.block_until_ready(state)
         return float(loss)
 

@@ -56,7 +56,7 @@ def make_steps(model: str, tokens: Any) -> dict[str, Callable[[Any], Any]]:
         if keras.config.backend() == "jax":
             import jax
 
-            jax.block_until_ready([variable.value for variable in net.variables])
+            jax.block_until_ready([variable.value for variable in (*net.variables, *net.optimizer.variables)])
         return loss
 
     return {"train": train}

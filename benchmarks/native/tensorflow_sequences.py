@@ -41,9 +41,10 @@ class Reviews(tf.Module):
 
     def __call__(self, words: tf.Tensor) -> tf.Tensor:
         gates = self.input(tf.gather(self.words, tf.transpose(words)))
+        steps = tf.TensorArray(tf.float32, words.shape[1]).unstack(gates)
         h = c = tf.zeros((words.shape[0], 128))
         for t in tf.range(words.shape[1]):
-            i, f, g, o = tf.split(gates[t] + tf.matmul(h, self.state), 4, axis=1)
+            i, f, g, o = tf.split(steps.read(t) + tf.matmul(h, self.state), 4, axis=1)
             c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
             h = tf.sigmoid(o) * tf.tanh(c)
         return self.head(tf.nn.dropout(h, 0.2))

@@ -11,12 +11,13 @@ PLACES, COLUMNS, HEADS, BLOCKS, TOKENS = 64, 256, 4, 4, 64
 
 
 class Reviews(nn.Module):
-    """Words (N, T) to the logits of the last state."""
+    """Words (N, T) to the logits of the last state. torch's second bias is left at zero."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(20_000, 128)
         self.lstm = nn.LSTM(128, 128, batch_first=True)
+        nn.init.zeros_(self.lstm.bias_hh_l0).requires_grad_(False)
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(128, 2))
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
@@ -67,7 +68,8 @@ def make_steps(model: str, tokens: np.ndarray, *, compiled: bool = False) -> dic
     net: nn.Module = {"imdb-lstm": Reviews, "gpt-nano": GPT}[model]()
     forward = torch.compile(net, dynamic=False) if compiled else net
     settings = {"betas": (0.9, 0.99), "eps": 1e-8} if model == "gpt-nano" else {"eps": 1e-7}
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True, **settings)
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True, **settings)
     x = torch.tensor(tokens)
 
     def train(labels: np.ndarray) -> float:
