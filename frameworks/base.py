@@ -28,7 +28,15 @@ from workloads.spec import (
 )
 
 Device = Literal["cpu", "gpu"]
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
+"""`float64` is for proofs. `tf32` is float32 whose products a GPU takes of numbers with ten bits of fraction.
+
+`bfloat16` and `float16` are mixed, as each framework means it: weights, their gradients and the optimiser's state are
+float32 and most of what lies between is short. The loss of `float16` is differentiated LOSS_SCALE times as large, and
+its gradients are divided by that (Micikevicius et al. 2018, section 3.2; 128 is what tf_cnn_benchmarks takes).
+"""
+MIXED: tuple[Precision, ...] = ("bfloat16", "float16")
+LOSS_SCALE = 128.0
 Difference = Literal["biased moving variance"]
 """How a framework may differ by nature from the spec. A moving variance is biased where it is fed the variance that
 normalises, without Bessel's correction n / (n − 1): inference sees it, no training step does."""
@@ -99,6 +107,13 @@ class Model(ABC):
         """Return a copy of all weights by name, moving statistics included, in canonical layouts."""
 
     @abstractmethod
+    def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+        """Return a · bᵗⁱᵐᵉˢ for (N, N) and (N, N), one product after another as the net's dense layers take them.
+
+        What comes back has been copied to host memory.
+        """
+
+    @abstractmethod
     def synchronize(self) -> None:
         """Return when the device has finished all work given to it."""
 
@@ -110,8 +125,8 @@ class Model(ABC):
 class Adapter(ABC):
     """A framework on one device. Making it raises DeviceUnavailableError where there is no such device.
 
-    `precisions` are those that `build` takes; weights, gradients and outputs come back in them. `differences` are
-    those that are the framework's nature.
+    `precisions` are those that `build` takes on the device; weights, gradients and outputs come back in float64 from
+    float64, and in float32 from all others. `differences` are those that are the framework's nature.
     """
 
     precisions: tuple[Precision, ...] = ("float32",)
@@ -123,7 +138,9 @@ class Adapter(ABC):
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return why this framework cannot train the workload as it is specified, or None if it can."""
-        return None
+        if precision in self.precisions:
+            return None
+        return f"of the precisions it has {', '.join(self.precisions)} here, and not {precision}"
 
     @abstractmethod
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:

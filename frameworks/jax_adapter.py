@@ -12,8 +12,20 @@ import optax
 from jax import lax
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Device, Images, Labels, Model, Precision, batches, schedule, work_off
-from frameworks.jax_device import peak_memory_bytes, start_device
+from frameworks.base import (
+    LOSS_SCALE,
+    MIXED,
+    Adapter,
+    Device,
+    Images,
+    Labels,
+    Model,
+    Precision,
+    batches,
+    schedule,
+    work_off,
+)
+from frameworks.jax_device import allow_tf32, peak_memory_bytes, precisions, start_device
 from workloads.initial import Weights, by_node
 from workloads.shapes import output_shapes, padding_amounts, weight_shapes, window_counts
 from workloads.spec import (
@@ -80,10 +92,11 @@ def _average_pool(x: jax.Array, layer: AveragePool2D, before: Shape) -> jax.Arra
 
 
 def _normalize(x: jax.Array, layer: BatchNorm, own: Arrays, mean: jax.Array, variance: jax.Array) -> jax.Array:
+    """Normalise by statistics that are never short, and return the type of x."""
     factor = lax.rsqrt(variance + layer.epsilon)
     factor = factor * own["gamma"] if layer.scale else factor
-    x = (x - mean) * factor
-    return x + own["beta"] if layer.center else x
+    y = (x - mean) * factor
+    return (y + own["beta"] if layer.center else y).astype(x.dtype)
 
 
 def _response_norm(x: jax.Array, layer: LocalResponseNorm) -> jax.Array:
@@ -95,7 +108,8 @@ def _response_norm(x: jax.Array, layer: LocalResponseNorm) -> jax.Array:
 
 def _layer_norm(x: jax.Array, layer: LayerNorm, own: Arrays) -> jax.Array:
     # The fast algorithm's mean(x²) − mean(x)² cancels.
-    return jax.nn.standardize(x, epsilon=layer.epsilon, algorithm="stable") * own["gamma"] + own["beta"]
+    y = jax.nn.standardize(x.astype(own["gamma"].dtype), epsilon=layer.epsilon, algorithm="stable")
+    return (y * own["gamma"] + own["beta"]).astype(x.dtype)
 
 
 def _lstm(x: jax.Array, layer: LSTM, own: Arrays) -> jax.Array:
@@ -131,21 +145,32 @@ def _attention(x: jax.Array, layer: MultiHeadAttention, own: Arrays) -> jax.Arra
     scores = jnp.einsum("nthk,nshk->nhts", queries, keys) / math.sqrt(columns / layer.heads)
     if layer.causal:
         scores = jnp.where(jnp.tri(places, dtype=bool), scores, -jnp.inf)
-    mixed = jnp.einsum("nhts,nshk->nthk", jax.nn.softmax(scores), values)
+    shares = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32))).astype(x.dtype)
+    mixed = jnp.einsum("nhts,nshk->nthk", shares, values)
     return project("output", mixed.reshape(x.shape))
 
 
 class Net:
-    """A network of the spec as a pure function."""
+    """A network of the spec as a pure function, whose arithmetic is of the type `dtype` but for normalisations."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, dtype: str) -> None:
         self._steps = schedule(network)
         self._shapes = output_shapes(network)
+        self._dtype = dtype
+
+    def _short(self, weights: Arrays) -> Arrays:
+        """Return the weights as the arithmetic takes them."""
+        wide = ("gamma", "beta", "moving_mean", "moving_variance")
+        return {name: x if name.endswith(wide) else x.astype(self._dtype) for name, x in weights.items()}
+
+    def _cast(self, x: jax.Array) -> jax.Array:
+        """Return images in the type of the arithmetic, and tokens as they are."""
+        return x if jnp.issubdtype(x.dtype, jnp.integer) else x.astype(self._dtype)
 
     def infer(self, weights: Arrays, moving: Arrays, x: jax.Array, outputs: Arrays | None = None) -> jax.Array:
         """Return the output for images or tokens, and put every node's into `outputs` if given."""
 
-        weights_of = by_node(weights | moving)
+        weights_of = by_node(self._short(weights | moving))
 
         def apply(node: Node, *inputs: jax.Array) -> jax.Array:
             own = weights_of.get(node.name, {})
@@ -156,19 +181,19 @@ class Net:
                     return inputs[0]
             return self._apply(node, own, *inputs)
 
-        return work_off(self._steps, x, apply, outputs)
+        return work_off(self._steps, self._cast(x), apply, outputs)
 
     def train(self, weights: Arrays, moving: Arrays, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Arrays]:
         """Return the logits with dropout on, and the moving statistics after this batch."""
-        moved, weights_of = dict(moving), by_node(weights)
+        moved, weights_of = dict(moving), by_node(self._short(weights))
 
         def apply(node: Node, *inputs: jax.Array) -> jax.Array:
             nonlocal key
             own, x = weights_of.get(node.name, {}), inputs[0]
             match node.layer:
                 case BatchNorm(momentum=momentum):
-                    axes = tuple(range(x.ndim - 1))
-                    mean, variance = x.mean(axes), x.var(axes)
+                    axes, wide = tuple(range(x.ndim - 1)), x.astype(moving[f"{node.name}/moving_mean"].dtype)
+                    mean, variance = wide.mean(axes), wide.var(axes)
                     count = x.size // x.shape[-1]
                     news = {"moving_mean": mean, "moving_variance": variance * (count / max(count - 1, 1))}
                     for name, value in news.items():
@@ -180,7 +205,7 @@ class Net:
                     return jnp.where(jax.random.bernoulli(mask_key, 1 - rate, x.shape), x / (1 - rate), 0)
             return self._apply(node, own, *inputs)
 
-        return work_off(self._steps, x, apply), moved
+        return work_off(self._steps, self._cast(x), apply), moved
 
     def _apply(self, node: Node, own: Arrays, *inputs: jax.Array) -> jax.Array:
         """Return what is the same in training and inference."""
@@ -275,14 +300,14 @@ FLOAT64_OPTIONS = {"xla_backend_optimization_level": 0}
 class JaxAdapter(Adapter):
     """The threads follow the process's affinity: JAX has no call for them."""
 
-    precisions = ("float32", "float64")
-
     def __init__(self, *, device: Device, cores: int) -> None:
         self._device = start_device(device)
+        self.precisions = precisions(self._device)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the functions and put the weights on the device. JAX has double precision as a mode of everything."""
         jax.config.update("jax_enable_x64", precision == "float64")
+        allow_tf32(precision == "tf32")
         return JaxModel(workload, weights, seed, self._device, precision)
 
 
@@ -292,15 +317,18 @@ class JaxModel(Model):
     def __init__(
         self, workload: Workload, weights: Weights, seed: int, device: jax.Device, precision: Precision
     ) -> None:
-        self._device, self._precision = device, precision
+        self._device, self._dtype = device, "float64" if precision == "float64" else "float32"
         self._batch_size = workload.batch_size
-        self._net = net = Net(workload.network)
+        self._short = precision if precision in MIXED else self._dtype
+        self._net = net = Net(workload.network, self._short)
+        loss_scale = LOSS_SCALE if precision == "float16" else 1.0
         optimizer, l2 = _optimizer(workload.optimizer), workload.l2
 
         def loss_of(
             weights: Arrays, moving: Arrays, images: jax.Array, labels: jax.Array, key: jax.Array
-        ) -> tuple[jax.Array, Arrays]:
+        ) -> tuple[jax.Array, tuple[jax.Array, Arrays]]:
             logits, moved = net.train(weights, moving, images, key)
+            logits = logits.astype(self._dtype)
             match workload.loss:
                 case "softmax-cross-entropy":
                     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -308,20 +336,24 @@ class JaxModel(Model):
                     loss = 0.5 * (logits**2).sum()
             if l2:
                 loss += 0.5 * l2.rate * sum((weight**2).sum() for name, weight in weights.items() if l2.covers(name))
-            return loss, moved
+            return loss * loss_scale, (loss, moved)
+
+        def differentiate(*batch: Any) -> tuple[jax.Array, Arrays, Arrays]:
+            (_, (loss, moved)), gradients = jax.value_and_grad(loss_of, has_aux=True)(*batch)
+            return loss, moved, jax.tree.map(lambda gradient: gradient / loss_scale, gradients)
+
+        def predict(weights: Arrays, moving: Arrays, images: jax.Array) -> jax.Array:
+            return net.infer(weights, moving, images).astype(self._dtype)
 
         def step(state: State, images: jax.Array, labels: jax.Array) -> tuple[State, jax.Array]:
             weights, moving, optimizer_state, key = state
             key, dropout_key = jax.random.split(key)
-            (loss, moving), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-                weights, moving, images, labels, dropout_key
-            )
+            loss, moving, gradients = differentiate(weights, moving, images, labels, dropout_key)
             updates, optimizer_state = optimizer.update(gradients, optimizer_state)
             return (optax.apply_updates(weights, updates), moving, optimizer_state, key), loss
 
-        self._jit = jit = partial(jax.jit, compiler_options=None if precision == "float32" else FLOAT64_OPTIONS)
-        self._predict = jit(net.infer)
-        self._loss_and_gradients = jit(jax.value_and_grad(loss_of, has_aux=True))
+        self._jit = jit = partial(jax.jit, compiler_options=FLOAT64_OPTIONS if precision == "float64" else None)
+        self._predict, self._differentiate = jit(predict), jit(differentiate)
         self._step = jit(step, donate_argnums=0)
         trainable = weight_shapes(workload.network).keys()
         # The step gives the state's memory away, so it must not be the caller's.
@@ -330,8 +362,8 @@ class JaxModel(Model):
         self._state: State = (arrays, moving, jax.jit(optimizer.init)(arrays), jax.random.key(seed))
 
     def _cast(self, array: Images) -> NDArray[Any]:
-        """Return numbers in the net's precision, and tokens as they are."""
-        return array if array.dtype == np.int32 else array.astype(self._precision, copy=False)
+        """Return numbers in the weights' precision, and tokens as they are."""
+        return array if array.dtype == np.int32 else array.astype(self._dtype, copy=False)
 
     def forward(self, images: Images) -> NDArray[Any]:
         weights, moving, *_ = self._state
@@ -343,7 +375,7 @@ class JaxModel(Model):
         def run(weights: Arrays, moving: Arrays, images: jax.Array) -> Arrays:
             outputs: Arrays = {}
             self._net.infer(weights, moving, images, outputs)
-            return outputs
+            return {name: output.astype(self._dtype) for name, output in outputs.items()}
 
         return jax.device_get(run(*self._state[:2], self._cast(images)))
 
@@ -367,7 +399,7 @@ class JaxModel(Model):
 
     def gradient_step(self, placed: jax.Array, labels: Labels) -> tuple[float, dict[str, NDArray[Any]]]:
         weights, moving, _, key = self._state
-        (loss, _), gradients = self._loss_and_gradients(weights, moving, placed, labels, key)
+        loss, _, gradients = self._differentiate(weights, moving, placed, labels, key)
         loss, gradients = jax.device_get((loss, gradients))
         return float(loss), gradients
 
@@ -377,6 +409,12 @@ class JaxModel(Model):
 
     def weights(self) -> Weights:
         return {name: np.array(weight) for name, weight in {**self._state[0], **self._state[1]}.items()}
+
+    def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+        x, y = (jax.device_put(array).astype(self._short) for array in (a, b))
+        for _ in range(times):
+            x = jnp.matmul(x, y)
+        return np.asarray(x.astype(np.float32))
 
     def synchronize(self) -> None:
         jax.block_until_ready(self._state)

@@ -4,7 +4,7 @@ import os
 
 import jax
 
-from frameworks.base import Device, DeviceUnavailableError
+from frameworks.base import Device, DeviceUnavailableError, Precision
 
 
 def start_device(device: Device) -> jax.Device:
@@ -16,10 +16,19 @@ def start_device(device: Device) -> jax.Device:
     except (RuntimeError, AssertionError) as error:
         raise DeviceUnavailableError(f"jax.devices({device!r}): {str(error) or 'no plug-in for it'}") from error
     jax.config.update("jax_default_device", started)
-    # On GPU anything less may be TF32.
-    jax.config.update("jax_default_matmul_precision", "highest")
     jax.numpy.zeros(1).block_until_ready()
     return started
+
+
+def precisions(device: jax.Device) -> tuple[Precision, ...]:
+    """Return what JAX trains in, and float64 for proofs."""
+    everywhere: tuple[Precision, ...] = ("float32", "float64", "bfloat16")
+    return everywhere if device.platform == "cpu" else (*everywhere, "tf32", "float16")
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Say whether a GPU may round what it multiplies of float32 to ten bits of fraction."""
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if allowed else "highest")
 
 
 def peak_memory_bytes(device: jax.Device) -> int | None:

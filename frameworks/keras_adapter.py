@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frameworks.base import (
+    LOSS_SCALE,
     Adapter,
     Device,
     Images,
@@ -70,6 +71,10 @@ match keras.config.backend():
         import jax
 
         from frameworks import jax_device
+
+
+NEVER = 2**31 - 1
+"""After how many steps a loss scale is to grow."""
 
 
 class InfinityPadding2D(keras.layers.Layer):
@@ -259,7 +264,10 @@ def _functional(workload: Workload) -> tuple[keras.Model, dict[str, Any]]:
 
     shape = workload.network.input_shape
     images, outputs = keras.Input(shape, dtype="int32" if len(shape) == 1 else "float32"), {}
-    return keras.Model(images, work_off(schedule(workload.network), images, apply, outputs)), outputs
+    logits = work_off(schedule(workload.network), images, apply, outputs)
+    if keras.config.dtype_policy().compute_dtype != "float32":
+        logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
+    return keras.Model(images, logits), outputs
 
 
 def _variables(layer: keras.layers.Layer) -> dict[str, Any]:
@@ -367,6 +375,10 @@ class Backend(ABC):
     def __init__(self, device: Device, cores: int) -> None:
         """Start the device."""
 
+    @abstractmethod
+    def allow_tf32(self, allowed: bool) -> None:
+        """Say whether a GPU may round what it multiplies of float32 to ten bits of fraction."""
+
     def refused(self, network: Network) -> str | None:
         """Return what the framework lacks or gets wrong, or None."""
         return None
@@ -376,8 +388,11 @@ class Backend(ABC):
         """Copy images to the device and return them once they are there."""
 
     @abstractmethod
-    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
-        """Return the function that goes through a net in training mode, compiled as `fit` compiles its step."""
+    def make_gradients(self, net: keras.Model, loss: Any, loss_scale: float) -> Gradients:
+        """Return the function that goes through a net in training mode, compiled as `fit` compiles its step.
+
+        It differentiates a loss that is `loss_scale` times as large, and returns the gradients of the loss.
+        """
 
     @abstractmethod
     def synchronize(self, net: keras.Model) -> None:
@@ -394,6 +409,9 @@ class TensorFlowBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = tensorflow_device.start_device(device, cores)
         self._host_tensors = tensorflow_device.HostTensors()
+
+    def allow_tf32(self, allowed: bool) -> None:
+        tensorflow_device.allow_tf32(allowed)
 
     def refused(self, network: Network) -> str | None:
         return tensorflow_device.refused(network, self._device)
@@ -414,13 +432,14 @@ class TensorFlowBackend(Backend):
         tensorflow_device.synchronize()
         return placed
 
-    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
+    def make_gradients(self, net: keras.Model, loss: Any, loss_scale: float) -> Gradients:
         @tf.function(autograph=False, jit_compile=net.jit_compile)
         def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
             with tf.GradientTape() as tape:
                 value = loss(labels, net(images, training=True)) + sum(net.losses)
+                scaled = value * loss_scale
             variables = [variable.value for variable in net.trainable_variables]
-            return value, [tf.convert_to_tensor(gradient) for gradient in tape.gradient(value, variables)]
+            return value, [tf.convert_to_tensor(gradient) / loss_scale for gradient in tape.gradient(scaled, variables)]
 
         return gradients
 
@@ -437,6 +456,9 @@ class TorchBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = torch_device.start_device(device, cores)
 
+    def allow_tf32(self, allowed: bool) -> None:
+        torch_device.allow_tf32(allowed)
+
     def refused(self, network: Network) -> str | None:
         return torch_device.refused(network, self._device)
 
@@ -445,10 +467,13 @@ class TorchBackend(Backend):
         torch_device.synchronize(self._device)
         return placed
 
-    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
+    def make_gradients(self, net: keras.Model, loss: Any, loss_scale: float) -> Gradients:
         def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
             value = loss(labels, net(images, training=True)) + sum(net.losses)
-            return value, list(torch.autograd.grad(value, [variable.value for variable in net.trainable_variables]))
+            weights = [variable.value for variable in net.trainable_variables]
+            found = torch.autograd.grad(value * loss_scale, weights)
+            torch_device.unscale(found, loss_scale)
+            return value, list(found)
 
         return gradients
 
@@ -465,19 +490,25 @@ class JaxBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = jax_device.start_device(device)
 
+    def allow_tf32(self, allowed: bool) -> None:
+        jax_device.allow_tf32(allowed)
+
     def place(self, images: Images) -> Any:
         return jax.block_until_ready(jax.device_put(images, may_alias=False))
 
-    def make_gradients(self, net: keras.Model, loss: Any) -> Gradients:
+    def make_gradients(self, net: keras.Model, loss: Any, loss_scale: float) -> Gradients:
         def value(trainable: list[Any], others: list[Any], images: Any, labels: Any) -> Any:
             logits, _, losses = net.stateless_call(trainable, others, images, training=True, return_losses=True)
-            return loss(labels, logits) + sum(losses)
+            return (loss(labels, logits) + sum(losses)) * loss_scale
 
-        compiled = jax.jit(jax.value_and_grad(value))
+        @jax.jit
+        def differentiate(*batch: Any) -> tuple[Any, list[Any]]:
+            scaled, found = jax.value_and_grad(value)(*batch)
+            return scaled / loss_scale, [gradient / loss_scale for gradient in found]
 
         def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
             variables = net.trainable_variables, net.non_trainable_variables
-            return compiled(*([variable.value for variable in kind] for kind in variables), images, labels)
+            return differentiate(*([variable.value for variable in kind] for kind in variables), images, labels)
 
         return gradients
 
@@ -492,6 +523,15 @@ class JaxBackend(Backend):
 BACKENDS: dict[str, type[Backend]] = {"tensorflow": TensorFlowBackend, "torch": TorchBackend, "jax": JaxBackend}
 
 
+POLICIES: dict[Precision, str] = {
+    "float32": "float32",
+    "tf32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+"""What Keras calls a precision."""
+
+
 class KerasAdapter(Adapter):
     """Keras on the backend that KERAS_BACKEND names, which has to be the tool's."""
 
@@ -503,23 +543,25 @@ class KerasAdapter(Adapter):
                 f"Keras runs on {keras.config.backend()!r} and this tool on {backend!r}: "
                 f"set KERAS_BACKEND={backend} before the start"
             )
-        keras.config.set_dtype_policy("float32")
         keras.config.set_image_data_format("channels_last")
         self._backend = BACKENDS[backend](device, cores)
+        self.precisions = tuple(POLICIES) if device == "gpu" else ("float32", "bfloat16")
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return what the backend cannot do."""
-        return self._backend.refused(workload.network)
+        return super().supports(workload, precision) or self._backend.refused(workload.network)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the layers and assign the weights to their variables."""
-        return KerasModel(workload, weights, seed, self._backend)
+        keras.config.set_dtype_policy(POLICIES[precision])
+        self._backend.allow_tf32(precision == "tf32")
+        return KerasModel(workload, weights, seed, precision, self._backend)
 
 
 class KerasModel(Model):
     """A compiled functional model."""
 
-    def __init__(self, workload: Workload, weights: Weights, seed: int, backend: Backend) -> None:
+    def __init__(self, workload: Workload, weights: Weights, seed: int, precision: Precision, backend: Backend) -> None:
         keras.utils.set_random_seed(seed)
         self._backend = backend
         self._batch_size = workload.batch_size
@@ -534,15 +576,20 @@ class KerasModel(Model):
         self._trainable = [names[variable.path] for variable in self._net.trainable_variables]
         loss = _loss(workload.loss)
         # "auto" is what Keras' users get: XLA on JAX and on TensorFlow with a GPU, none on TensorFlow's CPU or torch.
-        self._net.compile(_optimizer(workload.optimizer), loss, run_eagerly=False, jit_compile="auto")
-        self._gradients = backend.make_gradients(self._net, loss)
+        optimizer, loss_scale = _optimizer(workload.optimizer), LOSS_SCALE if precision == "float16" else 1.0
+        if optimizer and precision == "float16":
+            # It grows in no training, and is halved only where a gradient overflows.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, LOSS_SCALE, dynamic_growth_steps=NEVER)
+        self._net.compile(optimizer, loss, run_eagerly=False, jit_compile="auto")
+        self._gradients = backend.make_gradients(self._net, loss, loss_scale)
 
     def forward(self, images: Images) -> NDArray[np.float32]:
         starts = range(0, len(images), self._batch_size)
         return np.concatenate([self._net.predict_on_batch(images[s : s + self._batch_size]) for s in starts])
 
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
-        return keras.Model(self._net.inputs, self._symbols).predict_on_batch(images)
+        outputs = keras.Model(self._net.inputs, self._symbols).predict_on_batch(images)
+        return {name: np.asarray(output, np.float32) for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         moving = [keras.ops.convert_to_numpy(variable).copy() for variable in self._net.non_trainable_variables]
@@ -577,6 +624,15 @@ class KerasModel(Model):
     def _canonical(self, arrays: Weights) -> Weights:
         """Return views in canonical shapes; an attention has an axis for its heads."""
         return {name: array.reshape(self._shapes[name]) for name, array in arrays.items()}
+
+    def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+        layer = keras.layers.Dense(len(b), use_bias=False)
+        layer.build(a.shape)
+        layer.kernel.assign(b)
+        x = keras.ops.convert_to_tensor(a)
+        for _ in range(times):
+            x = layer(x)
+        return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")))
 
     def synchronize(self) -> None:
         self._backend.synchronize(self._net)

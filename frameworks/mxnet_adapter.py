@@ -536,6 +536,12 @@ class MXNetModel(Model):
     def _canonical(self, arrays: dict[str, NDArray[np.float32]]) -> Weights:
         return {name: self._layout.unpack(name, array) for name, array in arrays.items()}
 
+    def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+        x, y = nd.array(a, dtype=np.float32), nd.array(b, dtype=np.float32)
+        for _ in range(times):
+            x = nd.dot(x, y)
+        return x.asnumpy()
+
     def synchronize(self) -> None:
         nd.waitall()
 

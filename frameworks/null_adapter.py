@@ -12,7 +12,9 @@ from workloads.spec import INPUT, Workload
 
 
 class NullAdapter(Adapter):
-    """Needs no framework and has every device."""
+    """Needs no framework and has every device and precision."""
+
+    precisions = ("float32", "tf32", "bfloat16", "float16")
 
     def __init__(self, *, device: Device, cores: int, **options: Any) -> None:
         """There is nothing to start."""
@@ -62,6 +64,9 @@ class NullModel(Model):
 
     def weights(self) -> Weights:
         return {name: weight.copy() for name, weight in self._weights.items()}
+
+    def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+        raise NotImplementedError("a tool that multiplies nothing is not asked")
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""

@@ -82,6 +82,8 @@ DIRECTIONS = 4
 """Along how many random directions gradients are compared, each of which moves its share of the weights; a big net has
 one before its max pools and one behind. A direction that is off is halved until one weight is left."""
 
+UNITS: dict[Precision, float] = {"float32": 2.0**-24, "tf32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""By how much of itself a precision rounds a number at most."""
 TOLERANCES: dict[tuple[Precision, str], float] = {
     ("float32", "outputs"): 2e-5,
     ("float32", "loss"): 1e-5,
@@ -97,6 +99,15 @@ TOLERANCES: dict[tuple[Precision, str], float] = {
     ("float64", "moving statistics"): 1e-9,
 }
 """Largest relative differences by precision and quantity; docs/sameness.md says where each comes from."""
+OF_SHORT: dict[str, float] = {
+    "outputs": 16.0,
+    "loss": 4.0,
+    "gradients": 32.0,
+    "gradients before max pools": 64.0,
+    "weights": 32.0,
+    "moving statistics": 16.0,
+}
+"""What is allowed in a precision shorter than float32, in its UNITS."""
 ROUNDING_ALONE = 1e-12
 """Below this share of a net's largest gradient one that should be 0 may lie: some 1e4 of float64's rounding."""
 SHARE_OF_SIZE = 0.05
@@ -136,19 +147,21 @@ def level_reached(findings: list[Finding]) -> str | None:
     return reached
 
 
-def prove(adapter: Adapter, workload: Workload) -> list[Finding]:
-    """Compare an adapter's models of a workload with the oracle, in every precision the adapter has.
+def prove(adapter: Adapter, workload: Workload, precision: Precision) -> list[Finding]:
+    """Compare an adapter's models of a workload with the oracle in float32, in float64 if it has that, and in another
+    precision that it is to be trained in.
 
-    A fault in the adapter is a finding at the level where it came up. In float32 the small constants are enlarged until
-    they show; in float64 they show as they are.
+    A fault in the adapter is a finding at the level where it came up. The small constants are enlarged until they show;
+    in float64 they show as they are.
     """
-    precisions = [precision for precision in adapter.precisions if adapter.supports(workload, precision) is None]
+    asked: dict[Precision, None] = dict.fromkeys(("float32", "float64", precision))
+    precisions = [one for one in asked if adapter.supports(workload, one) is None]
     weights = probe_weights(workload.network)
     findings: list[Finding] = []
     for precision in precisions:
         # Every batch size is another compilation in some tools: float32 has both, float64, where there is one, one.
-        kinds: tuple[Kind, ...] = ("full", "partial") if precision == "float32" else ("partial", "partial")
-        whole = exaggerated(workload) if precision == "float32" else workload
+        kinds: tuple[Kind, ...] = ("partial", "partial") if precision == "float64" else ("full", "partial")
+        whole = workload if precision == "float64" else exaggerated(workload)
         findings += _Comparison(adapter, whole, precision, Probe.draw(whole, weights, kinds)).findings()
     rates = sorted({node.layer.rate for node in workload.network.nodes if isinstance(node.layer, Dropout)} - {0.0})
     if rates:
@@ -216,10 +229,10 @@ class _Comparison:
 
         @cache
         def changes() -> dict[str, float]:
-            changed = run(self._network, off_by_rounding(self._weights), self._seen, training=False).outputs
+            changed = run(self._network, off_by_rounding(self._weights, UNITS[self._precision]), self._seen, training=False).outputs
             return {name: _relative_difference(changed[name], expected[name]) for name in shapes}
 
-        if self._precision == "float32":
+        if self._precision in UNITS:
             self._rounding["outputs"] = changes
         yield self._relative("S2", "outputs", outputs, expected, "outputs")
         # With its dropouts in the net: inference is to be without.
@@ -259,16 +272,16 @@ class _Comparison:
 
         @cache
         def changes() -> dict[str, float]:
-            changed = objective(batch[0], off_by_rounding(self._weights), *batch[2:])
+            changed = objective(batch[0], off_by_rounding(self._weights, UNITS[self._precision]), *batch[2:])
             return {"": abs(changed - expected) / (abs(expected) or 1.0)}
 
         @cache
         def changes_of_slopes() -> dict[str, float]:
-            moved = off_by_rounding(self._weights)
+            moved = off_by_rounding(self._weights, UNITS[self._precision])
             changed = [along(names, moved) for _, names in groups]
             return {"": float(np.max(np.abs(np.subtract(changed, slopes))))}
 
-        if self._precision == "float32":
+        if self._precision in UNITS:
             # An update is as wrong as its gradient.
             self._rounding |= {"loss": changes, "gradients": changes_of_slopes, "weights": changes_of_slopes}
         yield self._scalar("loss", loss, expected)
@@ -355,7 +368,7 @@ class _Comparison:
         gradient of a bias before a batch normalisation into 1e-11 in the bias, without effect on anything. In float32
         epsilon is enlarged. `largest` is each weight's largest gradient.
         """
-        if self._precision == "float32" or not isinstance(self._workload.optimizer, Adam):
+        if self._precision != "float64" or not isinstance(self._workload.optimizer, Adam):
             return set()
         most = max(largest.values())
         return {name for name, size in largest.items() if 0.0 < size < ROUNDING_ALONE * most}
@@ -401,7 +414,7 @@ class _Comparison:
         Rounding is known by node for outputs, and for the net as a whole for the rest. It is measured when an `error`
         asks for it, and in float32 alone.
         """
-        tolerance = TOLERANCES[self._precision, quantity]
+        tolerance = _tolerance(self._precision, quantity)
         if error <= tolerance or quantity not in self._rounding:
             return tolerance
         rounding = self._rounding[quantity]()
@@ -421,19 +434,24 @@ class _Comparison:
         )
 
 
+def _tolerance(precision: Precision, quantity: str) -> float:
+    """Return the largest relative difference of a quantity that is allowed whatever the net."""
+    known = TOLERANCES.get((precision, quantity))
+    return OF_SHORT[quantity] * UNITS[precision] if known is None else known
+
+
 def _listed(names: list[str]) -> str:
     return " + ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
-def off_by_rounding(weights: Weights) -> dict[str, NDArray[np.float64]]:
-    """Return weights that are off by as much as the rounding of a float32 pass may come to.
+def off_by_rounding(weights: Weights, unit: float) -> dict[str, NDArray[np.float64]]:
+    """Return weights that are off by as much as the rounding of a pass may come to in a precision of that unit.
 
-    What that changes in outputs, loss and gradients is what a float32 implementation cannot be expected to better: a
-    deep net with batch normalisation multiplies what its first layers round, a value next to a kink goes either way,
+    What that changes in outputs, loss and gradients is what no implementation can be expected to better: a deep net with batch normalisation multiplies what its first layers round, a value next to a kink goes either way,
     and a sum that all but cancels keeps the rounding of its terms.
     """
-    stream, unit = np.random.RandomState(SEED), ROUNDINGS * float(np.finfo(np.float32).eps) / 2
-    return {name: weight * (1 + unit * stream.uniform(-1, 1, weight.shape)) for name, weight in weights.items()}
+    stream = np.random.RandomState(SEED)
+    return {name: weight * (1 + ROUNDINGS * unit * stream.uniform(-1, 1, weight.shape)) for name, weight in weights.items()}
 
 
 def _before_max_pools(network: Network) -> set[str]:

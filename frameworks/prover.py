@@ -1,7 +1,7 @@
 """The child process that proves: one workload a line in, one proof a line out, until its input ends.
 
 Started as `python -m frameworks.prover PROOFS_FD` in the tool's environment. The first line on standard input names the
-tool, the device and the cores, each further one is a workload; all lines are JSON.
+tool, the device and the cores, each further one a workload and a precision; all lines are JSON.
 """
 
 import json
@@ -29,11 +29,12 @@ def describe(finding: Finding) -> dict[str, Any]:
 
 
 def answer(adapter: Adapter, line: str) -> dict[str, Any]:
-    """Prove the workload on one line."""
-    workload = from_json(json.loads(line))
-    if reason := adapter.supports(workload, "float32"):
+    """Prove the workload on one line in the precision that it names."""
+    asked = json.loads(line)
+    workload, precision = from_json(asked["workload"]), asked["precision"]
+    if reason := adapter.supports(workload, precision):
         return {"level": None, "reason": reason, "supported": False, "findings": []}
-    findings = prove(adapter, workload)
+    findings = prove(adapter, workload, precision)
     described = [describe(finding) for finding in findings]
     return {"level": level_reached(findings), "reason": None, "supported": True, "findings": described}
 

@@ -8,6 +8,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from frameworks.base import (
+    LOSS_SCALE,
+    MIXED,
     Adapter,
     Device,
     Images,
@@ -20,7 +22,15 @@ from frameworks.base import (
     schedule,
     work_off,
 )
-from frameworks.tensorflow_device import HOST, HostTensors, peak_memory_bytes, refused, start_device, synchronize
+from frameworks.tensorflow_device import (
+    HOST,
+    HostTensors,
+    allow_tf32,
+    peak_memory_bytes,
+    refused,
+    start_device,
+    synchronize,
+)
 from workloads.initial import Weights, by_node
 from workloads.shapes import output_shapes, weight_shapes, window_counts
 from workloads.spec import (
@@ -76,12 +86,14 @@ def _batch_norm(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the normalised x, and the statistics that enter the moving ones; `moving` given means inference.
 
-    The fused kernel is for float32 images; a flat input is an image of one pixel.
+    The fused kernel is for images of up to float32, with statistics and weights in float32; a flat input is an image of
+    one pixel.
     """
     shape, channels = tf.shape(x), x.shape[-1]
-    scale = own["gamma"] if layer.scale else tf.ones(channels, x.dtype)
-    offset = own["beta"] if layer.center else tf.zeros(channels, x.dtype)
-    if x.dtype == tf.float32:
+    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+    scale = own["gamma"] if layer.scale else tf.ones(channels, wide)
+    offset = own["beta"] if layer.center else tf.zeros(channels, wide)
+    if wide == tf.float32:
         mean, variance = moving or (tf.constant([], tf.float32),) * 2
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x if len(x.shape) == 4 else tf.reshape(x, (-1, 1, 1, channels)),
@@ -107,9 +119,10 @@ def _product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tens
 
 
 def _layer_norm(x: tf.Tensor, epsilon: float, own: Tensors) -> tf.Tensor:
-    """Normalise the last axis; TensorFlow has no kernel for it."""
-    mean, variance = tf.nn.moments(x, -1, keepdims=True)
-    return (x - mean) * tf.math.rsqrt(variance + epsilon) * own["gamma"] + own["beta"]
+    """Normalise the last axis in the precision of the weights; TensorFlow has no kernel for it."""
+    wide = tf.cast(x, own["gamma"].dtype)
+    mean, variance = tf.nn.moments(wide, -1, keepdims=True)
+    return tf.cast((wide - mean) * tf.math.rsqrt(variance + epsilon) * own["gamma"] + own["beta"], x.dtype)
 
 
 def _lstm(x: tf.Tensor, layer: LSTM, own: Tensors) -> tf.Tensor:
@@ -203,22 +216,23 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
 class TensorFlowAdapter(Adapter):
     """Grappler and oneDNN or cuDNN kernels, or with the step compiled by XLA."""
 
-    precisions = ("float32", "float64")
-
     def __init__(self, *, device: Device, cores: int, jit_compile: bool = False) -> None:
         self._device = start_device(device, cores)
         self._jit_compile = jit_compile
+        everywhere: tuple[Precision, ...] = ("float32", "float64", "bfloat16")
+        self.precisions = everywhere if device == "cpu" else (*everywhere, "tf32", "float16")
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return what has no kernel, or a wrong one."""
         if precision == "float64" and any(isinstance(x.layer, LocalResponseNorm) for x in workload.network.nodes):
             return "tf.nn.lrn has no float64 kernel"
-        return refused(workload.network, self._device)
+        return super().supports(workload, precision) or refused(workload.network, self._device)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Put the weights into variables; functions are traced when they are first called."""
         # Float64 is for proofs alone and shows whether the graph is the net's; what XLA makes of it, float32 shows.
-        jit_compile = self._jit_compile and precision == "float32"
+        jit_compile = self._jit_compile and precision != "float64"
+        allow_tf32(precision == "tf32")
         return TensorFlowModel(workload, weights, seed, precision, self._device, jit_compile)
 
 
@@ -236,17 +250,19 @@ class TensorFlowModel(Model):
     ) -> None:
         self._device = device
         self._seed = seed
-        self._precision = precision
+        self._precision: Precision = "float64" if precision == "float64" else "float32"
+        self._short = precision if precision in MIXED else self._precision
+        self._loss_scale = LOSS_SCALE if precision == "float16" else 1.0
         self._batch_size = workload.batch_size
         self._loss_kind, self._l2 = workload.loss, workload.l2
         self._steps = schedule(workload.network)
         self._dropouts = [node.name for node in workload.network.nodes if isinstance(node.layer, Dropout)]
         with tf.device(device):
-            variables = {name: tf.Variable(weight.astype(precision)) for name, weight in weights.items()}
+            variables = {name: tf.Variable(weight.astype(self._precision)) for name, weight in weights.items()}
             self._weights = {name: variables.pop(name) for name in weight_shapes(workload.network)}
             self._moving = variables
             if workload.optimizer:
-                self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()), precision)
+                self._optimizer = Optimizer(workload.optimizer, list(self._weights.values()), self._precision)
         self._weights_of, self._moving_of = by_node(self._weights), by_node(self._moving)
         self._updates = 0
         self._host_tensors = HostTensors()
@@ -256,7 +272,7 @@ class TensorFlowModel(Model):
         places = output_shapes(workload.network)[workload.network.nodes[-1].name][:-1]
         labelled = places if workload.loss == "softmax-cross-entropy" else ()
         labels, order = tf.TensorSpec((None, *labelled), tf.int32), tf.TensorSpec((None,), tf.int64)
-        settings, update = tf.TensorSpec((None, 2), precision), tf.TensorSpec((), tf.int64)
+        settings, update = tf.TensorSpec((None, 2), self._precision), tf.TensorSpec((), tf.int64)
         compiled = {"autograph": False, "jit_compile": jit_compile}
         self._infer = tf.function(self._logits, input_signature=[images], **compiled)
         self._infer_placed = tf.function(self._logits, **compiled)
@@ -271,12 +287,19 @@ class TensorFlowModel(Model):
         return {name: tf.stack([self._seed, first + place]) for place, name in enumerate(self._dropouts)}
 
     def _inputs(self, images: tf.Tensor) -> tf.Tensor:
-        """Return images in the net's type, and tokens as they are."""
-        return images if images.dtype == tf.int32 else tf.cast(images, self._precision)
+        """Return images in the type of the net's arithmetic, and tokens as they are."""
+        return images if images.dtype == tf.int32 else tf.cast(images, self._short)
+
+    def _own(self, node: Node) -> Tensors:
+        """Return a node's weights by kind, in the type of the net's arithmetic but for normalisations."""
+        own = self._weights_of.get(node.name, {})
+        if isinstance(node.layer, BatchNorm | LayerNorm) or self._short == self._precision:
+            return own
+        return {kind: tf.cast(weight, self._short) for kind, weight in own.items()}
 
     def _logits(self, images: tf.Tensor, outputs: Tensors | None = None) -> tf.Tensor:
         def apply(node: Node, *inputs: tf.Tensor) -> tf.Tensor:
-            own = self._weights_of.get(node.name, {})
+            own = self._own(node)
             match node.layer:
                 case BatchNorm():
                     moving = tuple(
@@ -287,14 +310,14 @@ class TensorFlowModel(Model):
                     return inputs[0]
             return _apply(node, own, *inputs)
 
-        return work_off(self._steps, self._inputs(images), apply, outputs)
+        return tf.cast(work_off(self._steps, self._inputs(images), apply, outputs), self._precision)
 
     def _train_logits(self, images: tf.Tensor, seeds: Tensors) -> tuple[tf.Tensor, Tensors]:
         """Return the logits with dropout, and the statistics of this batch under the names of the moving ones."""
         statistics: Tensors = {}
 
         def apply(node: Node, *inputs: tf.Tensor) -> tf.Tensor:
-            own = self._weights_of.get(node.name, {})
+            own = self._own(node)
             match node.layer:
                 case BatchNorm():
                     y, mean, variance = _batch_norm(inputs[0], node.layer, own, None)
@@ -305,7 +328,7 @@ class TensorFlowModel(Model):
                     return tf.nn.experimental.stateless_dropout(inputs[0], rate, seeds[node.name], rng_alg="philox")
             return _apply(node, own, *inputs)
 
-        return work_off(self._steps, self._inputs(images), apply), statistics
+        return tf.cast(work_off(self._steps, self._inputs(images), apply), self._precision), statistics
 
     def _loss_and_gradients(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors
@@ -320,9 +343,13 @@ class TensorFlowModel(Model):
             if self._l2:
                 covered = [weight for name, weight in self._weights.items() if self._l2.covers(name)]
                 loss += self._l2.rate * tf.add_n([tf.nn.l2_loss(weight) for weight in covered])
-        gradients = tape.gradient(loss, list(self._weights.values()))
+            scaled = loss * self._loss_scale
+        gradients = tape.gradient(scaled, list(self._weights.values()))
         # Of a table TensorFlow differentiates the rows that were taken; Adam moves all.
-        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients], statistics
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        if self._loss_scale != 1.0:
+            gradients = [gradient / self._loss_scale for gradient in gradients]
+        return loss, gradients, statistics
 
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors, rate: tf.Tensor, epsilon: tf.Tensor
@@ -369,7 +396,7 @@ class TensorFlowModel(Model):
         outputs: Tensors = {}
         with tf.device(self._device):
             self._logits(tf.constant(images), outputs)
-        return {name: output.numpy() for name, output in outputs.items()}
+        return {name: tf.cast(output, self._precision).numpy() for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         return self.gradient_step(images, labels)
@@ -404,6 +431,13 @@ class TensorFlowModel(Model):
 
     def weights(self) -> Weights:
         return {name: variable.numpy() for name, variable in {**self._weights, **self._moving}.items()}
+
+    def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+        with tf.device(self._device):
+            x, y = tf.cast(a, self._short), tf.cast(b, self._short)
+            for _ in range(times):
+                x = tf.matmul(x, y)
+            return tf.cast(x, tf.float32).numpy()
 
     def synchronize(self) -> None:
         synchronize()

@@ -34,11 +34,15 @@ def start_device(device: Device, cores: int) -> str:
     tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.experimental.enable_tensor_float_32_execution(False)
     name = "GPU:0" if gpus else HOST
     with tf.device(name):
         tf.zeros(1)
     return name
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Say whether a GPU may round what it multiplies of float32 to ten bits of fraction."""
+    tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
 
 def synchronize() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from frameworks.base import (
+    LOSS_SCALE,
     Adapter,
     Device,
     Images,
@@ -26,7 +27,15 @@ from frameworks.base import (
     symmetric_padding,
     work_off,
 )
-from frameworks.torch_device import peak_memory_bytes, refused, start_device, synchronize
+from frameworks.torch_device import (
+    allow_tf32,
+    peak_memory_bytes,
+    precisions,
+    refused,
+    start_device,
+    synchronize,
+    unscale,
+)
 from workloads.initial import Weights
 from workloads.shapes import output_shapes, padding_amounts, window_counts
 from workloads.spec import (
@@ -61,7 +70,7 @@ from workloads.spec import (
     Workload,
 )
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_SHORT: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class FlattenChannelsLast(nn.Module):
@@ -323,21 +332,20 @@ class Net(nn.Module):
 
 
 class TorchAdapter(Adapter):
-    """Eager, or with the net compiled by torch.compile."""
-
-    precisions = ("float32", "float64")
+    """Eager, or with the net compiled by torch.compile; mixed precision is torch.autocast's."""
 
     def __init__(self, *, device: Device, cores: int, compiled: bool = False) -> None:
         self._device = start_device(device, cores)
         self._compiled = compiled
+        self.precisions = precisions(self._device)
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
-        """Return what PyTorch computes wrongly."""
-        return refused(workload.network, self._device)
+        """Return what PyTorch lacks or computes wrongly."""
+        return super().supports(workload, precision) or refused(workload.network, self._device)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the modules and copy the weights into them."""
-        return TorchModel(workload, weights, seed, self._device, self._compiled, _DTYPES[precision])
+        return TorchModel(workload, weights, seed, self._device, self._compiled, precision)
 
 
 class TorchModel(Model):
@@ -350,14 +358,18 @@ class TorchModel(Model):
         seed: int,
         device: torch.device,
         compiled: bool,
-        dtype: torch.dtype,
+        precision: Precision,
     ) -> None:
         torch.manual_seed(seed)
+        allow_tf32(precision == "tf32")
         # Graphs of an earlier net would count towards the number after which torch.compile gives up.
         torch.compiler.reset()
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype = device, torch.float64 if precision == "float64" else torch.float32
+        mixed = {"dtype": _SHORT.get(precision), "enabled": precision in _SHORT}
+        self._autocast = partial(torch.autocast, device.type, **mixed)
+        self._loss_scale = LOSS_SCALE if precision == "float16" else 1.0
         self._batch_size = workload.batch_size
-        self._net = net = Net(workload.network).to(device, dtype)
+        self._net = net = Net(workload.network).to(device, self._dtype)
         self._layout = OutputsFirst(workload.network)
         tensors = net.tensors()
         canonical = split_inputs(tensors)
@@ -372,9 +384,15 @@ class TorchModel(Model):
         if workload.optimizer:
             free = [x for name, x in self._parameters.items() if name not in self._decayed]
             groups = [{"params": list(self._decayed.values()), "weight_decay": self._l2_rate}, {"params": free}]
-            self._optimizer = Optimizer(workload.optimizer, [group for group in groups if group["params"]])
+            groups = [group for group in groups if group["params"]]
+            self._optimizer = Optimizer(workload.optimizer, groups, self._loss_scale)
         # The loss stays out of it: compiled with the net, a small net's epoch took an eighth longer on CPU.
-        self._logits = _compile(net, dtype) if compiled else net
+        self._run = _compile(net, self._dtype) if compiled else net
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the output in the weights' precision."""
+        with self._autocast():
+            return self._run(images).to(self._dtype)
 
     def _data_loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss without the L2 term, whose gradient is known: the weights times its rate."""
@@ -422,9 +440,9 @@ class TorchModel(Model):
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
         self._set_training(False)
         outputs: dict[str, torch.Tensor] = {}
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             self._net(self._images(torch.from_numpy(images)), outputs)
-        return {name: _canonical_output(output) for name, output in outputs.items()}
+        return {name: _canonical_output(output.to(self._dtype)) for name, output in outputs.items()}
 
     def gradients(self, images: Images, labels: Labels) -> tuple[float, Weights]:
         moving = {name: tensor.clone() for name, tensor in self._net.named_buffers()}
@@ -455,7 +473,9 @@ class TorchModel(Model):
     def gradient_step(self, placed: torch.Tensor, labels: Labels) -> tuple[float, dict[str, torch.Tensor]]:
         self._set_training(True)
         data_loss = self._data_loss(placed, self._labels(labels))
-        gradients = dict(zip(self._parameters, torch.autograd.grad(data_loss, self._parameters.values()), strict=True))
+        found = torch.autograd.grad(data_loss * self._loss_scale, self._parameters.values())
+        unscale(found, self._loss_scale)
+        gradients = dict(zip(self._parameters, found, strict=True))
         for name, weight in self._decayed.items():
             gradients[name] = gradients[name].add(weight.detach(), alpha=self._l2_rate)
         loss = self._with_l2(data_loss).item()
@@ -470,6 +490,13 @@ class TorchModel(Model):
 
     def _canonical(self, tensors: dict[str, Any]) -> Weights:
         return {name: self._layout.unpack(name, tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+
+    def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+        x, y = torch.from_numpy(a).to(self._device), torch.from_numpy(b).to(self._device)
+        with torch.inference_mode(), self._autocast():
+            for _ in range(times):
+                x = x @ y
+            return x.float().cpu().numpy()
 
     def synchronize(self) -> None:
         synchronize(self._device)
@@ -524,8 +551,9 @@ class Optimizer:
     `groups` are torch's: their weight decay, which these optimisers add to the gradient, is the L2 term's.
     """
 
-    def __init__(self, spec: SGD | Adam, groups: list[dict[str, Any]]) -> None:
-        self._spec = spec
+    def __init__(self, spec: SGD | Adam, groups: list[dict[str, Any]], loss_scale: float) -> None:
+        self._spec, self._loss_scale = spec, loss_scale
+        self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._updates = 0
         match spec:
             case SGD(learning_rate=rate, momentum=momentum):
@@ -546,7 +574,8 @@ class Optimizer:
         algorithm 1, so the other form's epsilon is divided by the bias correction.
         """
         self._optimizer.zero_grad()
-        data_loss.backward()
+        (data_loss * self._loss_scale).backward()
+        unscale([parameter.grad for parameter in self._parameters], self._loss_scale)
         settings, ahead = self._settings()
         for group in self._optimizer.param_groups:
             group.update(settings)

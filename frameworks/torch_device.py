@@ -1,8 +1,10 @@
 """PyTorch's device, for the adapters that run on it: threads, IEEE float32 on the GPU, what the CPU gets wrong."""
 
+from collections.abc import Sequence
+
 import torch
 
-from frameworks.base import Device, DeviceUnavailableError, misread_convolution
+from frameworks.base import Device, DeviceUnavailableError, Precision, misread_convolution
 from workloads.spec import Network
 
 
@@ -12,11 +14,21 @@ def start_device(device: Device, cores: int) -> torch.device:
     if device == "gpu":
         if not torch.cuda.is_available():
             raise DeviceUnavailableError("torch.cuda.is_available() is False")
-        torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
     started = torch.device("cuda" if device == "gpu" else "cpu")
     torch.zeros(1, device=started)
     return started
+
+
+def precisions(device: torch.device) -> tuple[Precision, ...]:
+    """Return what PyTorch trains in, and float64 for proofs."""
+    everywhere: tuple[Precision, ...] = ("float32", "float64", "bfloat16")
+    return (*everywhere, "tf32", "float16") if device.type == "cuda" else everywhere
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Say whether a GPU may round what it multiplies of float32 to ten bits of fraction."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def refused(network: Network, device: torch.device) -> str | None:
@@ -35,3 +47,9 @@ def synchronize(device: torch.device) -> None:
 def peak_memory_bytes(device: torch.device) -> int | None:
     """Return the peak of PyTorch's allocator on a GPU."""
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+
+
+def unscale(gradients: Sequence[torch.Tensor], loss_scale: float) -> None:
+    """Divide the gradients of a loss that was multiplied."""
+    if loss_scale != 1.0:
+        torch._foreach_div_(gradients, loss_scale)

@@ -22,10 +22,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from frameworks import TOOLS
+from frameworks import FLOOR, TOOLS
 from frameworks.base import Adapter, DeviceUnavailableError, Model
 from frameworks.loaded import loaded_libraries
 from frameworks.memory import tells_of_memory
+from frameworks.probe import find_precision, measure_peak
 from frameworks.reference import softmax_cross_entropy
 from workloads.datasets import Split, load_split
 from workloads.initial import arrays_fingerprint, epoch_order, initial_weights, step_labels
@@ -188,6 +189,14 @@ def read_data(folder: Path, workload: Workload) -> Split:
         raise StoppedError(status, f"its prepared data cannot be read: {reason}; {advice}") from error
 
 
+def probe_model(model: Model, precision: str) -> dict[str, Any]:
+    """Return what is found of a model's matrix products after the clock. Raises StoppedError if the label is wrong."""
+    found = find_precision(model.matmul)
+    if found != precision:
+        raise StoppedError("failed", f"the cell is labelled {precision}, and its matrix products were {found}")
+    return {"precision": found, "peak_gflops": measure_peak(model.matmul)}
+
+
 def run_job(job: dict[str, Any], clock: Clock) -> None:
     """Go through the stages of a cell. Raises StoppedError for an outcome that is neither `ok` nor a fault."""
     workload: Workload = from_json(job["workload"])
@@ -202,7 +211,7 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
             adapter = adapter_class(device=job["device"], cores=job["cores"], **TOOLS[job["tool"]].options)
         except DeviceUnavailableError as error:
             raise StoppedError("unavailable", str(error)) from error
-    if reason := adapter.supports(workload, "float32"):
+    if reason := adapter.supports(workload, job["precision"]):
         raise StoppedError("unsupported", reason)
     with clock.stage("data"):
         data = read_data(Path(job["data"]), workload)
@@ -212,15 +221,17 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
     with clock.stage("weights"):
         weights = initial_weights(workload.network, job["seed"])
     with clock.stage("build"):
-        model = adapter.build(workload, weights, job["seed"], "float32")
+        model = adapter.build(workload, weights, job["seed"], job["precision"])
         model.synchronize()
     outcome = {"error_rate": None, "loss": None, "order_fingerprint": None}
     if job["measure"] == "epochs":
         outcome = run_epochs(model, workload, data, job["seed"], clock)
     else:
         run_steps(model, workload, data, job, clock)
+    probe = None if job["tool"] == FLOOR else probe_model(model, job["precision"])
     clock.send(
         "result",
+        probe=probe,
         **outcome,
         process_s=time.process_time(),
         peak_memory_bytes=model.peak_memory_bytes(),

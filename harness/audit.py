@@ -70,13 +70,22 @@ def proven_workload(workload: Workload) -> Workload:
 
 
 def verdict_key(
-    tool: str, device: Device, workload: Workload, packages: Mapping[str, str], hardware: Mapping[str, Any]
+    tool: str,
+    device: Device,
+    workload: Workload,
+    precision: str,
+    packages: Mapping[str, str],
+    hardware: Mapping[str, Any],
 ) -> str:
-    """SHA-256 of what a verdict depends on: spec, sources of adapter and oracle, versions, processor and GPUs."""
+    """SHA-256 of what a verdict depends on.
+
+    Spec and precision, sources of adapter and oracle, versions, processor and GPUs.
+    """
     return fingerprint(
         [
             tool,
             device,
+            precision,
             fingerprint(proven_workload(workload)),
             adapter_fingerprint(tool),
             dict(TOOLS[tool].options),
@@ -146,9 +155,12 @@ class Prover:
     def _say(self, value: Any) -> None:
         say(self._process, json.dumps(value).encode() + b"\n")
 
-    def prove(self, workload: Workload) -> Verdict:
-        """Return the verdict on one workload; a child that dies or hangs gives one without a level and is spent."""
-        self._say(to_json(workload))
+    def prove(self, workload: Workload, precision: str) -> Verdict:
+        """Return the verdict on one workload in a precision.
+
+        A child that dies or hangs gives one without a level and is spent.
+        """
+        self._say({"workload": to_json(workload), "precision": precision})
         try:
             line = self._answers.get(timeout=TIME_LIMIT_S)
         except queue.Empty:
@@ -217,19 +229,19 @@ def _audit_tool(
         packages = installed_packages(python)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return dict.fromkeys(cells, no_verdict(f"{python} cannot be asked what it has installed: {error}"))
-    key_of = cache(lambda workload: verdict_key(tool, device, workload, packages, hardware))
+    key_of = cache(lambda workload, precision: verdict_key(tool, device, workload, precision, packages, hardware))
     verdicts: dict[Cell, Verdict] = {}
     by_key: dict[str, Verdict] = {}
     with contextlib.ExitStack() as stack:
         prover: Prover | None = None
         for cell in cells:
-            key = key_of(cell.workload)
+            key = key_of(cell.workload, cell.precision)
             known = by_key.get(key) or read_verdict(key)
             if known is None:
-                show(f"proving {tool} · {device} · {cell.workload.label}")
+                show(f"proving {tool} · {device} · {cell.workload.label} · {cell.precision}")
                 try:
                     prover = prover or stack.enter_context(Prover(tool, device, host["cores"], python))
-                    known = prover.prove(cell.workload)
+                    known = prover.prove(cell.workload, cell.precision)
                 except OSError as error:
                     known = no_verdict(f"the proof's process cannot be started: {error.strerror}")
                 if known["findings"] and not any(finding["fault"] for finding in known["findings"]):

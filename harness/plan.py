@@ -18,7 +18,12 @@ from workloads.errors import UserError, unknown
 from workloads.spec import Workload
 
 DEVICES = ("cpu", "gpu")
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+GPU_PRECISIONS = {
+    "tf32": "TF32 is how GPUs multiply float32",
+    "float16": "float16 is trained on GPUs; bfloat16 is there for CPUs",
+}
+"""Why a precision is no CPU's."""
 KEYS = (
     "tools", "devices", "models", "batch_sizes", "precisions", "measure", "steps", "repeats", "seed", "time_limit_s",
     "environments", "exclude", "include",
@@ -144,7 +149,7 @@ def _span(content: dict[str, Any]) -> list[Cell]:
     if sizes is not None:
         sizes = [_whole(size, f"batch_sizes[{i}]", least=1) for i, size in enumerate(_list(content, "batch_sizes"))]
         models = [replace(model, batch_size=size) for model in models for size in sizes]
-    chosen = _as_list(content.get("precisions", list(PRECISIONS)), "precisions")
+    chosen = _as_list(content.get("precisions", [PRECISIONS[0]]), "precisions")
     precisions = [_known("precision", value, PRECISIONS, f"precisions[{i}]") for i, value in enumerate(chosen)]
     cells = [
         _cell(common, tool, place, model, precision, measure)
@@ -188,6 +193,8 @@ def shuffle_cells(cells: Iterable[Cell]) -> list[Cell]:
 
 def _cell(common: _Common, tool: str, place: _Place, workload: Workload, precision: str, measure: Measure) -> Cell:
     reason = TOOLS[tool].unsupported.get(place.device)
+    if reason is None and place.device == "cpu":
+        reason = GPU_PRECISIONS.get(precision)
     return Cell(
         tool=tool,
         device=place.device,

@@ -78,6 +78,8 @@ LISTED: Mapping[str, Mapping[str, Kind]] = {
 }  # fmt: skip
 """What is needed of each entry of the parts that are lists."""
 OPTIONAL: Mapping[str, Mapping[str, Kind]] = {
+    "": {"probe": MAYBE_OBJECT},
+    "probe": {"precision": MAYBE_TEXT, "peak_gflops": MAYBE_NUMBER},
     "utilisation": {
         "busiest_core_pct": MAYBE_NUMBER, "rss_mib": MAYBE_NUMBER, "gpu_memory_mib": MAYBE_NUMBER,
         "gpu_power_w": MAYBE_NUMBER, "sm_clock_mhz": MAYBE_NUMBER, "temperature_c": MAYBE_NUMBER,
@@ -117,7 +119,7 @@ _OF_ENTRIES = [
 ]
 _WITHIN = [
     (around, inner, _types(OPTIONAL[f"{around}.{inner}"]))
-    for around, inner in (path.split(".") for path in OPTIONAL if path not in {**SHAPE, **LISTED})
+    for around, _, inner in (path.rpartition(".") for path in OPTIONAL if path not in {**SHAPE, **LISTED})
 ]
 """SHAPE, LISTED and OPTIONAL as `_fits` goes through them, which it does for each of very many records."""
 
@@ -147,7 +149,7 @@ def _fits(content: Mapping[str, Any]) -> bool:
                     if name in entry and type(entry[name]) not in accepted:
                         return False
         for around, inner, known in _WITHIN:
-            for holder in content[around] if around in LISTED else (content[around],):
+            for holder in content[around] if around in LISTED else (content[around] if around else content,):
                 if inner in holder and (part := holder[inner]) is not None:
                     for name, accepted in known:
                         if name in part and type(part[name]) not in accepted:

@@ -61,6 +61,7 @@ def make_record(item: Planned, outcome: Outcome, around: Circumstances) -> dict[
         "steps": _parts(outcome, "step", STEP_PARTS),
         "error_rate": result.get("error_rate"),
         "test_loss": result.get("loss"),
+        "probe": result.get("probe"),
         "utilisation": utilisation(outcome, item.cores, 1 if item.cell.device == "gpu" else 0),
         "sameness": json.loads(without_folders(json.dumps(around.verdict))),
         "host": around.host,
@@ -75,7 +76,7 @@ def make_record(item: Planned, outcome: Outcome, around: Circumstances) -> dict[
             "order": result.get("order_fingerprint"),
         },
     }
-    assert set(content) == set(PARTS)
+    assert set(content) == {*PARTS, "probe"}
     return content if outcome.status == "ok" else content | {"log": [without_folders(line) for line in outcome.log]}
 
 

@@ -1,0 +1,69 @@
+"""What precision a model's matrix products really have, and how fast they are: asked after the clock has stopped."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Multiply = Callable[[NDArray[np.float32], NDArray[np.float32], int], NDArray[np.float32]]
+"""A model's `matmul`."""
+SIDE = 256
+"""Of the matrices whose product is known; small ones may go another way than a net's."""
+KEPT_BY_FLOAT32, KEPT_BY_TEN_BITS, BEYOND_FLOAT16 = 1 + 2.0**-12, 1 + 2.0**-9, 2.0**17
+"""Numbers by whose products with 1 precisions are told apart.
+
+float32 has 23 bits of fraction, TF32 and float16 have ten, bfloat16 seven; float16 ends at 65,504.
+"""
+ENOUGH_S = 0.05
+"""How long the fewer of two numbers of products take at least, and from when on one product is large enough."""
+SIDES = (1024, 2048, 4096, 8192)
+"""Of the matrices that are timed."""
+
+
+def find_precision(multiply: Multiply) -> str:
+    """Return what the products are taken in: `float32`, `tf32`, `float16` or `bfloat16`.
+
+    A diagonal of one number, times the unit matrix, is that number wherever it is not rounded.
+    """
+
+    def keeps(number: float) -> bool:
+        unit = np.eye(SIDE, dtype=np.float32)
+        return float(multiply(np.float32(number) * unit, unit, 1)[0, 0]) == number
+
+    if keeps(KEPT_BY_FLOAT32):
+        return "float32"
+    if not keeps(KEPT_BY_TEN_BITS):
+        return "bfloat16"
+    return "tf32" if keeps(BEYOND_FLOAT16) else "float16"
+
+
+def measure_peak(multiply: Multiply) -> float:
+    """Return the GFLOP/s of products one after another, the most of any size up to one whose product takes ENOUGH_S."""
+    most = 0.0
+    for side in SIDES:
+        product_s = _time_product(multiply, side)
+        most = max(most, 2e-9 * side**3 / product_s)
+        if product_s > ENOUGH_S:
+            break
+    return most
+
+
+def _time_product(multiply: Multiply, side: int) -> float:
+    """Return the seconds of a product; what a call takes besides is the same for few and for three times as many."""
+    stream = np.random.RandomState(0)
+    a = stream.standard_normal((side, side)).astype(np.float32)
+    # So divided, products one after another neither grow nor vanish.
+    b = stream.standard_normal((side, side)).astype(np.float32) / np.float32(side**0.5)
+
+    def seconds(times: int) -> float:
+        began = time.perf_counter()
+        multiply(a, b, times)
+        return time.perf_counter() - began
+
+    times = 1
+    for wakes_up in (1, 3):
+        seconds(wakes_up)
+    while (few_s := seconds(times)) < ENOUGH_S:
+        times *= 2
+    return max(seconds(3 * times) - few_s, 1e-9) / (2 * times)
