@@ -1,0 +1,70 @@
+"""The probe tells precisions apart by their products alone, and times products without what comes with them."""
+
+import time
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from frameworks.probe import SIDES, Multiply, find_precision, measure_peak
+
+Array = NDArray[np.float32]
+
+
+def to_bits(x: Array, fraction: int) -> Array:
+    """Round to so many bits of fraction."""
+    mantissa, exponent = np.frexp(x)
+    return np.ldexp(np.round(np.ldexp(mantissa, fraction + 1)), exponent - fraction - 1).astype(np.float32)
+
+
+def to_half(x: Array) -> Array:
+    """Round to float16, beyond which there is infinity."""
+    with np.errstate(over="ignore"):
+        return x.astype(np.float16).astype(np.float32)
+
+
+ROUND = {
+    "float32": lambda x: x,
+    "tf32": lambda x: to_bits(x, 10),
+    "bfloat16": lambda x: to_bits(x, 7),
+    "float16": to_half,
+}
+
+
+def rounded(precision: str) -> Multiply:
+    """Return a product of operands that are rounded to a precision."""
+
+    def multiply(a: Array, b: Array, times: int) -> Array:
+        with np.errstate(invalid="ignore"):
+            for _ in range(times):
+                a = ROUND[precision](a) @ ROUND[precision](b)
+        return a
+
+    return multiply
+
+
+@pytest.mark.parametrize("precision", ROUND)
+def test_a_precision_is_known_by_what_it_rounds(precision: str) -> None:
+    assert find_precision(rounded(precision)) == precision
+
+
+def test_the_peak_is_of_the_products_alone() -> None:
+    """A made-up device does 100 GFLOP/s and takes 20 ms for each call: what is measured is the device."""
+
+    def multiply(a: Array, b: Array, times: int) -> Array:
+        time.sleep(0.02 + times * 2e-11 * len(a) ** 3)
+        return a
+
+    assert measure_peak(multiply) == pytest.approx(100, rel=0.2)
+
+
+def test_no_larger_matrix_is_tried_once_a_product_takes_long() -> None:
+    sides = []
+
+    def multiply(a: Array, b: Array, times: int) -> Array:
+        sides.append(len(a))
+        time.sleep(0.06 * times)
+        return a
+
+    measure_peak(multiply)
+    assert set(sides) == {SIDES[0]}
