@@ -27,7 +27,7 @@ from frameworks.base import (
 )
 from frameworks.jax_device import allow_tf32, peak_memory_bytes, precisions, start_device
 from workloads.initial import Weights, by_node
-from workloads.shapes import output_shapes, padding_amounts, weight_shapes, window_counts
+from workloads.shapes import forward_flops, output_shapes, padding_amounts, weight_shapes, window_counts
 from workloads.spec import (
     GELU,
     LSTM,
@@ -293,6 +293,8 @@ def _adam(spec: Adam) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+MOST_LOOPED_FLOPS = 10**9
+"""How many FLOPs of a sample are tried in loops. The proof of resnet50-v1.5, with 8 × 10⁹, took over ten minutes."""
 FLOAT64_OPTIONS = {"xla_backend_optimization_level": 0}
 """Float64 is for proofs alone and shows whether the functions are the net's: machine code is optimised in float32."""
 
@@ -303,6 +305,14 @@ class JaxAdapter(Adapter):
     def __init__(self, *, device: Device, cores: int) -> None:
         self._device = start_device(device)
         self.precisions = precisions(self._device)
+
+    def supports(self, workload: Workload, precision: Precision) -> str | None:
+        """Return what XLA takes too long for: on CPU its convolutions of float64 are plain loops."""
+        convolves = any(isinstance(node.layer, Conv2D | DepthwiseConv2D) for node in workload.network.nodes)
+        slow = precision == "float64" and self._device.platform == "cpu" and convolves
+        if slow and forward_flops(workload.network) > MOST_LOOPED_FLOPS:
+            return "XLA takes from minutes to hours for the convolutions of so big a net in float64"
+        return None
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the functions and put the weights on the device. JAX has double precision as a mode of everything."""

@@ -67,6 +67,8 @@ DRAWS = 8
 """How many batches are looked at for one that no kink is near to."""
 MARGIN = 0.1
 """How far a channel of a big net is kept from a kink, relative to the range of its values or of the mean channel's."""
+POOL_GAP = 1e-5
+"""How far apart the two largest values of a big net's pool window are to be, relative to the range of its channel."""
 SHARE_ABOVE = 0.75
 """How many of the channels that come near a kink are moved above it, and so are alive."""
 FREQUENT = 5
@@ -578,9 +580,9 @@ def away_from_kinks(network: Network, weights: Weights, images: Images) -> Weigh
     """Return weights whose biases keep each channel of these images on one side of the ReLU it comes to in training.
 
     Of those that come near the kink most are moved above and some below. A ReLU stays as it is where no bias reaches it
-    through sums, concatenations and pools, or where another node has already taken what would have to move.
+    through sums, concatenations and pools, or where another node has taken what would have to move. Kernels of
+    convolutions before max pools are drawn until no window holds two values next to each other (`_drawn_apart`).
     """
-    stream = np.random.RandomState(SEED)
     weights, weights_of, shapes = dict(weights), by_node(weights), output_shapes(network)
     outputs: dict[str, NDArray[Any]] = {INPUT: images}
     nodes, uses = {node.name: node for node in network.nodes}, Counter[str]()
@@ -610,21 +612,66 @@ def away_from_kinks(network: Network, weights: Weights, images: Images) -> Weigh
         outputs[name] = outputs[name] + moved
         return moved
 
+    bent: set[str] = set()
+    for node in reversed(network.nodes):
+        if isinstance(node.layer, ReLU) or (isinstance(node.layer, Concatenate) and node.name in bent):
+            bent.update(node.inputs)
     for node in network.nodes:
-        if isinstance(node.layer, ReLU):
-            x = outputs[node.inputs[0]]
-            low, high = (extreme(x, axis=tuple(range(x.ndim - 1))) for extreme in (np.min, np.max))
-            gap = MARGIN * np.maximum(high - low, np.mean(high - low))
-            above = stream.uniform(size=x.shape[-1]) < SHARE_ABOVE
-            near = (low < gap) & (high > -gap)
-            move(node.inputs[0], near * np.where(above, gap - low, -gap - high), 0)
         inputs = [outputs[name] for name in node.inputs]
         own = weights_of.get(node.name, {})
+        if isinstance(node.layer, Conv2D) and (pools := _pools_behind(network, node.name)):
+            own["kernel"] = weights[f"{node.name}/kernel"] = _drawn_apart(node.layer, own["kernel"], pools, inputs[0])
         if isinstance(node.layer, BatchNorm):
             own |= zip(("moving_mean", "moving_variance"), batch_moments(inputs[0]), strict=True)
-        outputs[node.name] = apply(node.layer, own, *inputs)
+        outputs[node.name] = x = apply(node.layer, own, *inputs)
         uses.update(node.inputs)
+        if node.name in bent:
+            low, high = (extreme(x, axis=tuple(range(x.ndim - 1))) for extreme in (np.min, np.max))
+            gap = MARGIN * np.maximum(high - low, np.mean(high - low))
+            # The same channels everywhere, so that a sum of two that no bias moves is of one sign as well.
+            above = np.random.RandomState(SEED).uniform(size=x.shape[-1]) < SHARE_ABOVE
+            near = (low < gap) & (high > -gap)
+            move(node.name, near * np.where(above, gap - low, -gap - high), 0)
     return weights
+
+
+def _pools_behind(network: Network, name: str) -> list[MaxPool2D]:
+    """Return the max pools that take a node's channels one by one: layers between keep the order of a window."""
+    pools: list[MaxPool2D] = []
+    for node in network.nodes:
+        if name in node.inputs:
+            match node.layer:
+                case MaxPool2D():
+                    pools.append(node.layer)
+                case ReLU() | BatchNorm() | Concatenate():
+                    pools += _pools_behind(network, node.name)
+    return pools
+
+
+def _drawn_apart(
+    layer: Conv2D, kernel: NDArray[np.float32], pools: list[MaxPool2D], x: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the kernel with those filters drawn anew for whose output some pool's window all but holds a tie.
+
+    The best of DRAWS draws is taken where none has its values POOL_GAP apart: a channel may have many windows.
+    """
+    stream = np.random.RandomState(SEED)
+
+    def least_gaps(filters: NDArray[np.float32]) -> NDArray[np.float64]:
+        output = apply(layer, {"kernel": filters}, x)
+        gaps = np.min([_pool_gaps(output, pool).min(axis=(0, 1, 2)) for pool in pools], axis=0)
+        return np.asarray(gaps / (np.ptp(output, axis=(0, 1, 2)) + 1e-30))
+
+    best, gaps = kernel.copy(), least_gaps(kernel)
+    for _ in range(DRAWS - 1):
+        close = np.flatnonzero(gaps < POOL_GAP)
+        if not close.size:
+            break
+        drawn = (stream.standard_normal(best[..., close].shape) * _root_mean_square(kernel)).astype(np.float32)
+        further = least_gaps(drawn)
+        better = further > gaps[close]
+        best[..., close[better]], gaps[close[better]] = drawn[..., better], further[better]
+    return best
 
 
 def _distance_from_kinks(network: Network, weights: Weights, images: Images) -> float:
@@ -636,22 +683,22 @@ def _distance_from_kinks(network: Network, weights: Weights, images: Images) -> 
         if isinstance(node.layer, ReLU):
             distances.append(float(np.min(np.abs(x)) / np.max(np.abs(x))))
         elif isinstance(node.layer, MaxPool2D):
-            distances.append(_pool_gap(x, node.layer) / float(np.max(np.abs(x))))
+            distances.append(float(_pool_gaps(x, node.layer).min() / np.max(np.abs(x))))
     return min(distances)
 
 
-def _pool_gap(x: NDArray[np.float64], layer: MaxPool2D) -> float:
-    """Return the least gap between the two largest values of a window, where they are not the very same."""
+def _pool_gaps(x: NDArray[np.float64], layer: MaxPool2D) -> NDArray[np.float64]:
+    """Return the gap between the two largest values of each window (N, H', W', C); ∞ where they are the very same."""
     size = x.shape[1], x.shape[2]
     amounts = padding_amounts(size, layer.pool_size, layer.strides, layer.padding)
     padded = np.pad(x, ((0, 0), *amounts, (0, 0)), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, layer.pool_size, axis=(1, 2))
-    windows = windows[:, :: layer.strides[0], :: layer.strides[1]].reshape(-1, np.prod(layer.pool_size))
-    if windows.shape[1] == 1:
-        return np.inf
-    second, first = np.partition(windows, -2, axis=1)[:, -2:].T
-    gaps = (first - second)[first > second]
-    return float(gaps.min()) if gaps.size else np.inf
+    windows = windows[:, :: layer.strides[0], :: layer.strides[1]]
+    windows = windows.reshape(*windows.shape[:4], -1)
+    if windows.shape[-1] == 1:
+        return np.full(windows.shape[:4], np.inf)
+    second, first = np.moveaxis(np.partition(windows, -2)[..., -2:], -1, 0)
+    return np.where(first > second, first - second, np.inf)
 
 
 def without_dropout_network(network: Network) -> Network:

@@ -1,4 +1,4 @@
-"""Images per second by net and batch size, as published tables of convnets have them."""
+"""Samples per second by net and batch size, as published tables of convnets have them."""
 
 from collections.abc import Iterable, Sequence
 from statistics import fmean
@@ -31,7 +31,7 @@ def render_batches(rows: Iterable[Row]) -> list[Section]:
     for (precision, seed, device, cores), cells in group_rows(trained, ["precision", "seed", "device", "cores"]):
         several = len({(row["model"], row["batch_size"]) for row in cells}) > 1
         if several and was_run(cells):
-            title = f"Images/s by net and batch size: {device_name(device, cores)}, {precision}, seed {seed}"
+            title = f"Samples/s by net and batch size: {device_name(device, cores)}, {precision}, seed {seed}"
             sections.append(_render_place(title, cells))
     return sections
 
@@ -44,7 +44,7 @@ def _render_place(title: str, cells: Sequence[Row]) -> Section:
 
 
 def batch_table(rows: Iterable[Row], notes: Notes) -> pd.DataFrame:
-    """Return images/s of `train` steps by net and tool, a column a batch size."""
+    """Return samples/s of `train` steps by net and tool, a column a batch size."""
     found: dict[tuple[str, str], dict[int, Row]] = {}
     for row in rows:
         found.setdefault((row["model"], row["tool"]), {})[row["batch_size"]] = row
@@ -52,12 +52,12 @@ def batch_table(rows: Iterable[Row], notes: Notes) -> pd.DataFrame:
     ordered = sorted(found.items(), key=lambda item: (item[0][0], tool_place(item[0][1])))
     return as_table(
         {"Net": escape(model), "Tool": escape(tool)}
-        | {f"Batch {batch}": _images_per_s(cells.get(batch), notes) for batch in batches}
+        | {f"Batch {batch}": _samples_per_s(cells.get(batch), notes) for batch in batches}
         for (model, tool), cells in ordered
     )
 
 
-def _images_per_s(row: Row | None, notes: Notes) -> str:
+def _samples_per_s(row: Row | None, notes: Notes) -> str:
     if row is None:
         return MISSING
     if row["status"] != "ok":

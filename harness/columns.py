@@ -174,9 +174,11 @@ COLUMNS: tuple[Column, ...] = (
     _number("step_mean_ms", "mean of the timed steps", _of_steps("mean_s", 1000)),
     _number("step_median_ms", "median of the timed steps", _of_steps("median_s", 1000)),
     _number("step_std_ms", "population standard deviation of the timed steps", _of_steps("deviation_s", 1000)),
-    _number("images_per_s", "batch / mean step", _of_steps("images_per_s")),
-    _number("images_per_s_uncertainty", "its uncertainty, as tf_cnn_benchmarks defines it", _of_steps("uncertainty")),
-    _number("images_per_s_jitter", "its jitter, as tf_cnn_benchmarks defines it", _of_steps("jitter")),
+    _number("step_samples_per_s", "batch / mean step", _of_steps("samples_per_s")),
+    _number(
+        "step_samples_per_s_uncertainty", "its uncertainty, as tf_cnn_benchmarks defines it", _of_steps("uncertainty")
+    ),
+    _number("step_samples_per_s_jitter", "its jitter, as tf_cnn_benchmarks defines it", _of_steps("jitter")),
     *_of_window("utilisation", "", "while training"),
     *_of_window("utilisation.steady", "steady_", "in the steady part of training"),
     _number(

@@ -21,7 +21,7 @@ RESAMPLES = 9999
 class StepSummary:
     """Steps of one batch size. `deviation_s` is the population standard deviation, as deep-learning tables print it.
 
-    `images_per_s` with `uncertainty` and `jitter` are as tf_cnn_benchmarks defines them, with s_i = batch / t_i:
+    `samples_per_s` with `uncertainty` and `jitter` are as tf_cnn_benchmarks defines them, with s_i = batch / t_i:
     batch / mean(t), population standard deviation of s over √n, and 1.4826 · median(|s − median(s)|).
     """
 
@@ -29,7 +29,7 @@ class StepSummary:
     deviation_s: float
     median_s: float
     median_interval_s: tuple[float, float] | None
-    images_per_s: float
+    samples_per_s: float
     uncertainty: float
     jitter: float
 
@@ -43,7 +43,7 @@ def summarize_steps(times_s: Sequence[float], batch_size: int) -> StepSummary:
         deviation_s=float(times.std()),
         median_s=median(times_s),
         median_interval_s=median_interval(times_s),
-        images_per_s=float(batch_size / times.mean()),
+        samples_per_s=float(batch_size / times.mean()),
         uncertainty=float(speeds.std() / np.sqrt(len(speeds))),
         jitter=1.4826 * median(np.abs(speeds - median(speeds.tolist())).tolist()),
     )

@@ -32,7 +32,7 @@ STEP_EXPLANATION = [
     "Tables by step are about one batch of images that lies on the device, the same at every step; labels of noise are",
     "drawn anew. `forward` is inference with its output copied to the host, `gradients` the loss and every gradient",
     "copied to the host without an update, `train` one update and the loss before it. ms per batch is the mean of the",
-    "timed steps ± their population standard deviation; images/s is the batch over that mean ± its uncertainty",
+    "timed steps ± their population standard deviation; samples/s is the batch over that mean ± its uncertainty",
     "(jitter), as tf_cnn_benchmarks defines them, over the steps of all runs. The median of one run's steps stands",
     "with its 95 % interval (six steps or more), which says nothing of other runs; of several runs it is the median of",
     "their medians with its interval (of fewer than six runs: the least and the most), and that is what ranks and vs",
@@ -115,7 +115,7 @@ def step_table(ranked: Sequence[Row], notes: Notes) -> pd.DataFrame:
                 "Rank": comparison.rank(row["tool"]) if row["ranked"] else MISSING,
                 "ms per batch": _marked_ms(row, summary, notes),
                 "Median ms": _median_ms(row, summary) if summary else MISSING,
-                "Images/s": _images_per_s(summary) if summary else MISSING,
+                "Samples/s": _samples_per_s(summary) if summary else MISSING,
                 "vs best": comparison.versus_best(row["tool"]) if row["ranked"] else MISSING,
                 "Steps": str(held) if held == wanted else f"{held} of {wanted}",
                 "GPU %": number(row["gpu_pct"], ".0f") if summary else MISSING,
@@ -153,8 +153,8 @@ def _median_ms(row: Row, summary: StepSummary) -> str:
     return f"{median} ({1000 * low:.2f} – {1000 * high:.2f})"
 
 
-def _images_per_s(summary: StepSummary) -> str:
-    return f"{summary.images_per_s:.1f} ± {summary.uncertainty:.1f} ({summary.jitter:.1f})"
+def _samples_per_s(summary: StepSummary) -> str:
+    return f"{summary.samples_per_s:.1f} ± {summary.uncertainty:.1f} ({summary.jitter:.1f})"
 
 
 def _level(row: Row, notes: Notes) -> str:

@@ -48,8 +48,8 @@ def test_one_net_of_one_batch_size_has_no_such_table() -> None:
 def test_devices_have_tables_of_their_own() -> None:
     both = [steps_of("torch", "digits-cnn", batch, 0.1, device=d) for batch in (16, 32) for d in ("cpu", "gpu")]
     assert [section.title.split(",")[0] for section in render_batches(rows_of(*both))] == [
-        "Images/s by net and batch size: CPU",
-        "Images/s by net and batch size: GPU",
+        "Samples/s by net and batch size: CPU",
+        "Samples/s by net and batch size: GPU",
     ]
 
 

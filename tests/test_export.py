@@ -74,10 +74,10 @@ def test_a_run_of_epochs_is_one_line_with_its_numbers(tmp_path: Path) -> None:
 def test_a_run_of_steps_is_one_line_with_its_numbers(tmp_path: Path) -> None:
     line = line_of(make_step_content(make_step_cell(), [9.0, 1.0, 2.0, 3.0]), tmp_path)
     wanted = {"measured_s": 2.0, "train_s": 15.0, "steps": 3, "warmup": 1, "timed": 3, "step_mean_ms": 2000.0}
-    wanted |= {"step_median_ms": 2000.0, "images_per_s": 16.0, "first_loss": 2.0}
+    wanted |= {"step_median_ms": 2000.0, "step_samples_per_s": 16.0, "first_loss": 2.0}
     assert {name: line[name] for name in wanted} == wanted
     assert line["step_std_ms"] == pytest.approx(1000 * (2 / 3) ** 0.5)
-    assert line["images_per_s_jitter"] == pytest.approx(1.4826 * (16 - 32 / 3))
+    assert line["step_samples_per_s_jitter"] == pytest.approx(1.4826 * (16 - 32 / 3))
     assert "samples_per_s" not in line
 
 

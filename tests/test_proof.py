@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from frameworks.proof import MARGIN, _before_max_pools, away_from_kinks, probe_weights
+from frameworks.proof import (
+    MARGIN,
+    POOL_GAP,
+    _before_max_pools,
+    _drawn_apart,
+    _pools_behind,
+    away_from_kinks,
+    probe_weights,
+)
 from frameworks.reference import run
 from workloads.initial import Weights
 from workloads.spec import (
@@ -26,7 +34,8 @@ def _graph() -> Network:
     """A net in which every ReLU but the last two has a bias that can move its input.
 
     The first has a convolution's behind a pool, the second a norm's before a sum, the third both parts of a
-    concatenation. The fourth takes what another node has taken before it, the fifth has no bias.
+    concatenation. The fourth takes what another node takes before it, the fifth the sum of what those two make of it.
+    The sixth takes a sum of two that come from the same node, the seventh has no bias.
     """
     graph = Graph()
     initializer = GlorotUniform()
@@ -46,7 +55,10 @@ def _graph() -> Network:
     wide = graph.chain(graph.add(Concatenate(), *parts), ReLU())
     taken = graph.chain(wide, conv)
     pooled = graph.chain(taken, average)
-    both = graph.add(Concatenate(), graph.chain(taken, ReLU()), pooled)
+    ways = [graph.chain(taken, ReLU()), graph.chain(graph.add(Add(), pooled, taken), ReLU())]
+    other = graph.chain(wide, conv)
+    ways.append(graph.chain(graph.add(Add(), graph.chain(other, average), other), ReLU()))
+    both = graph.add(Concatenate(), *ways)
     dense = Dense(units=20, use_bias=False, kernel_initializer=initializer)
     graph.chain(both, Flatten(), dense, ReLU())
     return graph.network((8, 8, 3))
@@ -71,16 +83,43 @@ def test_a_big_nets_channels_are_kept_on_one_side_of_their_kinks() -> None:
     moved = away_from_kinks(network, weights, images)
     after = _distances(network, moved, images)
     assert all(distances.min() < 0 for distances in before.values())
-    for name in ("relu_1", "relu_2", "relu_3"):
+    for name in ("relu_1", "relu_2", "relu_3", "relu_4"):
         assert after[name].min() >= 0.999 * MARGIN
-    for name in ("relu_4", "relu_5"):
+    assert after["relu_5"].min() > 0
+    for name in ("relu_6", "relu_7"):
         assert after[name].min() < 0
     assert [name for name in weights if not np.array_equal(weights[name], moved[name])] == [
         "conv2d_1/bias",
         "batchnorm_1/beta",
         "conv2d_3/bias",
         "conv2d_4/bias",
+        "conv2d_5/bias",
     ]
+
+
+def test_a_filter_that_ties_a_pools_window_is_drawn_anew() -> None:
+    pixels = np.array([[[[1, 0], [0, 1]], [[-1, -1], [-1, -1]]]], np.float64)
+    kernel = np.array([[1, 1], [1 + 1e-6, 0.3]], np.float32)[None, None]
+    conv = Conv2D(
+        filters=2,
+        kernel_size=(1, 1),
+        strides=(1, 1),
+        padding="valid",
+        use_bias=False,
+        kernel_initializer=GlorotUniform(),
+    )
+    pool = MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid")
+    drawn = _drawn_apart(conv, kernel, [pool], pixels)
+    second, first = np.sort((pixels @ drawn[0, 0]).reshape(4, 2), axis=0)[-2:]
+    assert (first - second).min() > POOL_GAP
+    assert np.array_equal(drawn[..., 1], kernel[..., 1])
+    assert not np.array_equal(drawn[..., 0], kernel[..., 0])
+
+
+def test_the_pools_behind_a_convolution_take_its_channels_one_by_one() -> None:
+    network = _graph()
+    assert len(_pools_behind(network, "conv2d_1")) == 1
+    assert not [name for name in ("conv2d_2", "conv2d_3", "conv2d_5") if _pools_behind(network, name)]
 
 
 def test_what_a_max_pool_depends_on_is_before_it() -> None:

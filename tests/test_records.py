@@ -178,14 +178,19 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "problem"), DAMAGE)
-def test_a_value_that_no_reader_understands_is_named(path: str, value: Any, problem: str, tmp_path: Path) -> None:
-    content = json.loads(json.dumps(make_content(make_cell(), [1.0, 1.0])))
-    file = write_record(tmp_path, content)
+def assert_named(folder: Path, content: dict[str, Any], path: str, value: Any, problem: str) -> None:
+    """Fail unless a record with another value at a path is refused with the problem."""
+    file = write_record(folder, content)
     put(content, path, value)
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match=rf"cannot be read: .*{problem}.* Move the file out"):
-        list(read_records(tmp_path))
+        list(read_records(folder))
+
+
+@pytest.mark.parametrize(("path", "value", "problem"), DAMAGE)
+def test_a_value_that_no_reader_understands_is_named(path: str, value: Any, problem: str, tmp_path: Path) -> None:
+    content = json.loads(json.dumps(make_content(make_cell(), [1.0, 1.0])))
+    assert_named(tmp_path, content, path, value, problem)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +205,7 @@ def test_a_value_that_no_reader_understands_is_named(path: str, value: Any, prob
 )
 def test_steps_that_no_reader_understands_are_named(path: str, value: Any, problem: str, tmp_path: Path) -> None:
     content = make_step_content(make_step_cell(), [2.0, 1.0, 1.0, 1.0])
-    file = write_record(tmp_path, content)
-    put(content, path, value)
-    file.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=rf"cannot be read: .*{problem}.* Move the file out"):
-        list(read_records(tmp_path))
+    assert_named(tmp_path, content, path, value, problem)
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,20 @@ from harness.statistics import can_differ, differ, median_interval, ratio_interv
 
 
 def test_three_steps_by_hand() -> None:
-    """Times 1, 2, 4 s at batch 8 are 8, 4, 2 images/s: their mean is 14/3 and their variance 84/3 − (14/3)² = 56/9."""
+    """Times 1, 2, 4 s at batch 8 are 8, 4, 2 samples/s: their mean is 14/3 and their variance 84/3 − (14/3)² = 56/9."""
     summary = summarize_steps([1.0, 4.0, 2.0], 8)
     assert summary.mean_s == pytest.approx(7 / 3)
     assert summary.deviation_s == pytest.approx((21 / 3 - (7 / 3) ** 2) ** 0.5)
     assert summary.median_s == 2.0
     assert summary.median_interval_s is None
-    assert summary.images_per_s == pytest.approx(24 / 7)
+    assert summary.samples_per_s == pytest.approx(24 / 7)
     assert summary.uncertainty == pytest.approx((56 / 9) ** 0.5 / 3**0.5)
     assert summary.jitter == pytest.approx(1.4826 * 2)
 
 
 def test_equal_steps_neither_scatter_nor_jitter() -> None:
     summary = summarize_steps([0.25] * 4, 16)
-    assert (summary.mean_s, summary.deviation_s, summary.images_per_s) == (0.25, 0.0, 64.0)
+    assert (summary.mean_s, summary.deviation_s, summary.samples_per_s) == (0.25, 0.0, 64.0)
     assert (summary.uncertainty, summary.jitter) == (0.0, 0.0)
 
 
