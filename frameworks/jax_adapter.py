@@ -312,7 +312,7 @@ class JaxAdapter(Adapter):
         slow = precision == "float64" and self._device.platform == "cpu" and convolves
         if slow and forward_flops(workload.network) > MOST_LOOPED_FLOPS:
             return "XLA takes from minutes to hours for the convolutions of so big a net in float64"
-        return None
+        return super().supports(workload, precision)
 
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:
         """Make the functions and put the weights on the device. JAX has double precision as a mode of everything."""

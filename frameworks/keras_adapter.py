@@ -437,9 +437,9 @@ class TensorFlowBackend(Backend):
         def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
             with tf.GradientTape() as tape:
                 value = loss(labels, net(images, training=True)) + sum(net.losses)
-                scaled = value * loss_scale
+                scaled = tensorflow_device.scale(value, loss_scale)
             variables = [variable.value for variable in net.trainable_variables]
-            return value, [tf.convert_to_tensor(gradient) / loss_scale for gradient in tape.gradient(scaled, variables)]
+            return value, tensorflow_device.unscale(tape.gradient(scaled, variables), loss_scale)
 
         return gradients
 
@@ -471,7 +471,7 @@ class TorchBackend(Backend):
         def gradients(images: Any, labels: Any) -> tuple[Any, list[Any]]:
             value = loss(labels, net(images, training=True)) + sum(net.losses)
             weights = [variable.value for variable in net.trainable_variables]
-            found = torch.autograd.grad(value * loss_scale, weights)
+            found = torch.autograd.grad(torch_device.scale(value, loss_scale), weights)
             torch_device.unscale(found, loss_scale)
             return value, list(found)
 

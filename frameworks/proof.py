@@ -150,21 +150,21 @@ def level_reached(findings: list[Finding]) -> str | None:
 
 
 def prove(adapter: Adapter, workload: Workload, precision: Precision) -> list[Finding]:
-    """Compare an adapter's models of a workload with the oracle in float32, in float64 if it has that, and in another
-    precision that it is to be trained in.
+    """Compare an adapter's models of a workload with the oracle in a precision, and in float32 and float64.
 
-    A fault in the adapter is a finding at the level where it came up. The small constants are enlarged until they show;
-    in float64 they show as they are.
+    Float32 and float64, where there is that, show whether the function is the net's; a shorter precision, how far its
+    rounding takes it from there. A fault in the adapter is a finding at the level where it came up. The small constants
+    are enlarged until they show; in float64 they show as they are.
     """
     asked: dict[Precision, None] = dict.fromkeys(("float32", "float64", precision))
-    precisions = [one for one in asked if adapter.supports(workload, one) is None]
     weights = probe_weights(workload.network)
     findings: list[Finding] = []
-    for precision in precisions:
-        # Every batch size is another compilation in some tools: float32 has both, float64, where there is one, one.
-        kinds: tuple[Kind, ...] = ("partial", "partial") if precision == "float64" else ("full", "partial")
-        whole = workload if precision == "float64" else exaggerated(workload)
-        findings += _Comparison(adapter, whole, precision, Probe.draw(whole, weights, kinds)).findings()
+    for one in asked:
+        if adapter.supports(workload, one) is None:
+            # Every batch size is another compilation in some tools: float64, where there is one, has one of them.
+            kinds: tuple[Kind, ...] = ("partial", "partial") if one == "float64" else ("full", "partial")
+            whole = workload if one == "float64" else exaggerated(workload)
+            findings += _Comparison(adapter, whole, one, Probe.draw(whole, weights, kinds)).findings()
     rates = sorted({node.layer.rate for node in workload.network.nodes if isinstance(node.layer, Dropout)} - {0.0})
     if rates:
         findings += _guarded("S3", "dropout", "float32", lambda: prove_dropout(adapter, rates))
@@ -221,6 +221,9 @@ class _Comparison:
         expected = {**weight_shapes(self._network), **moving_shapes(self._network)}
         yield _same_shapes("S0", "parameters", got, expected, self._precision)
 
+    def _off_by_rounding(self) -> dict[str, NDArray[np.float64]]:
+        return off_by_rounding(self._weights, UNITS[self._precision])
+
     def _outputs(self) -> Iterator[Finding]:
         outputs = self._model.outputs(self._seen)
         passed = run(self._network, self._weights, self._seen, training=False)
@@ -231,7 +234,7 @@ class _Comparison:
 
         @cache
         def changes() -> dict[str, float]:
-            changed = run(self._network, off_by_rounding(self._weights, UNITS[self._precision]), self._seen, training=False).outputs
+            changed = run(self._network, self._off_by_rounding(), self._seen, training=False).outputs
             return {name: _relative_difference(changed[name], expected[name]) for name in shapes}
 
         if self._precision in UNITS:
@@ -274,12 +277,12 @@ class _Comparison:
 
         @cache
         def changes() -> dict[str, float]:
-            changed = objective(batch[0], off_by_rounding(self._weights, UNITS[self._precision]), *batch[2:])
+            changed = objective(batch[0], self._off_by_rounding(), *batch[2:])
             return {"": abs(changed - expected) / (abs(expected) or 1.0)}
 
         @cache
         def changes_of_slopes() -> dict[str, float]:
-            moved = off_by_rounding(self._weights, UNITS[self._precision])
+            moved = self._off_by_rounding()
             changed = [along(names, moved) for _, names in groups]
             return {"": float(np.max(np.abs(np.subtract(changed, slopes))))}
 
@@ -414,7 +417,7 @@ class _Comparison:
         """Return the largest difference that is allowed: where rounding alone may come to more, that much.
 
         Rounding is known by node for outputs, and for the net as a whole for the rest. It is measured when an `error`
-        asks for it, and in float32 alone.
+        asks for it, and never in float64.
         """
         tolerance = _tolerance(self._precision, quantity)
         if error <= tolerance or quantity not in self._rounding:
@@ -447,13 +450,14 @@ def _listed(names: list[str]) -> str:
 
 
 def off_by_rounding(weights: Weights, unit: float) -> dict[str, NDArray[np.float64]]:
-    """Return weights that are off by as much as the rounding of a pass may come to in a precision of that unit.
+    """Return weights that are off by as much as the rounding of a pass may come to, each number's being `unit`.
 
-    What that changes in outputs, loss and gradients is what no implementation can be expected to better: a deep net with batch normalisation multiplies what its first layers round, a value next to a kink goes either way,
-    and a sum that all but cancels keeps the rounding of its terms.
+    What that changes in outputs, loss and gradients is what no implementation can be expected to better: a deep net
+    with batch normalisation multiplies what its first layers round, a value next to a kink goes either way, and a sum
+    that all but cancels keeps the rounding of its terms.
     """
-    stream = np.random.RandomState(SEED)
-    return {name: weight * (1 + ROUNDINGS * unit * stream.uniform(-1, 1, weight.shape)) for name, weight in weights.items()}
+    stream, most = np.random.RandomState(SEED), ROUNDINGS * unit
+    return {name: weight * (1 + most * stream.uniform(-1, 1, weight.shape)) for name, weight in weights.items()}
 
 
 def _before_max_pools(network: Network) -> set[str]:

@@ -28,8 +28,10 @@ from frameworks.tensorflow_device import (
     allow_tf32,
     peak_memory_bytes,
     refused,
+    scale,
     start_device,
     synchronize,
+    unscale,
 )
 from workloads.initial import Weights, by_node
 from workloads.shapes import output_shapes, weight_shapes, window_counts
@@ -343,13 +345,10 @@ class TensorFlowModel(Model):
             if self._l2:
                 covered = [weight for name, weight in self._weights.items() if self._l2.covers(name)]
                 loss += self._l2.rate * tf.add_n([tf.nn.l2_loss(weight) for weight in covered])
-            scaled = loss * self._loss_scale
+            scaled = scale(loss, self._loss_scale)
         gradients = tape.gradient(scaled, list(self._weights.values()))
         # Of a table TensorFlow differentiates the rows that were taken; Adam moves all.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        if self._loss_scale != 1.0:
-            gradients = [gradient / self._loss_scale for gradient in gradients]
-        return loss, gradients, statistics
+        return loss, unscale(gradients, self._loss_scale), statistics
 
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: Tensors, rate: tf.Tensor, epsilon: tf.Tensor

@@ -1,5 +1,8 @@
 """TensorFlow's device, for the adapters that run on it: threads, memory that grows, IEEE float32, what it cannot do."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from frameworks.base import Device, DeviceUnavailableError, Images, Labels, misread_convolution
@@ -43,6 +46,17 @@ def start_device(device: Device, cores: int) -> str:
 def allow_tf32(allowed: bool) -> None:
     """Say whether a GPU may round what it multiplies of float32 to ten bits of fraction."""
     tf.config.experimental.enable_tensor_float_32_execution(allowed)
+
+
+def scale(loss: tf.Tensor, loss_scale: float) -> tf.Tensor:
+    """Return what is differentiated: the loss, so many times as large."""
+    return loss if loss_scale == 1.0 else loss * loss_scale
+
+
+def unscale(gradients: Sequence[Any], loss_scale: float) -> list[tf.Tensor]:
+    """Return dense gradients of a loss that was multiplied, of the loss itself; of a table rows alone may come."""
+    dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    return dense if loss_scale == 1.0 else [gradient / loss_scale for gradient in dense]
 
 
 def synchronize() -> None:

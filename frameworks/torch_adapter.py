@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ from frameworks.torch_device import (
     peak_memory_bytes,
     precisions,
     refused,
+    scale,
     start_device,
     synchronize,
     unscale,
@@ -365,8 +367,7 @@ class TorchModel(Model):
         # Graphs of an earlier net would count towards the number after which torch.compile gives up.
         torch.compiler.reset()
         self._device, self._dtype = device, torch.float64 if precision == "float64" else torch.float32
-        mixed = {"dtype": _SHORT.get(precision), "enabled": precision in _SHORT}
-        self._autocast = partial(torch.autocast, device.type, **mixed)
+        self._short = _SHORT.get(precision)
         self._loss_scale = LOSS_SCALE if precision == "float16" else 1.0
         self._batch_size = workload.batch_size
         self._net = net = Net(workload.network).to(device, self._dtype)
@@ -389,9 +390,13 @@ class TorchModel(Model):
         # The loss stays out of it: compiled with the net, a small net's epoch took an eighth longer on CPU.
         self._run = _compile(net, self._dtype) if compiled else net
 
+    def _mixing(self) -> AbstractContextManager[Any]:
+        """Return what lets operations choose between the short precision and the weights', or nothing."""
+        return torch.autocast(self._device.type, self._short) if self._short else nullcontext()
+
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the output in the weights' precision."""
-        with self._autocast():
+        with self._mixing():
             return self._run(images).to(self._dtype)
 
     def _data_loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -440,7 +445,7 @@ class TorchModel(Model):
     def outputs(self, images: Images) -> dict[str, NDArray[Any]]:
         self._set_training(False)
         outputs: dict[str, torch.Tensor] = {}
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._mixing():
             self._net(self._images(torch.from_numpy(images)), outputs)
         return {name: _canonical_output(output.to(self._dtype)) for name, output in outputs.items()}
 
@@ -473,7 +478,7 @@ class TorchModel(Model):
     def gradient_step(self, placed: torch.Tensor, labels: Labels) -> tuple[float, dict[str, torch.Tensor]]:
         self._set_training(True)
         data_loss = self._data_loss(placed, self._labels(labels))
-        found = torch.autograd.grad(data_loss * self._loss_scale, self._parameters.values())
+        found = torch.autograd.grad(scale(data_loss, self._loss_scale), self._parameters.values())
         unscale(found, self._loss_scale)
         gradients = dict(zip(self._parameters, found, strict=True))
         for name, weight in self._decayed.items():
@@ -493,7 +498,7 @@ class TorchModel(Model):
 
     def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
         x, y = torch.from_numpy(a).to(self._device), torch.from_numpy(b).to(self._device)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._mixing():
             for _ in range(times):
                 x = x @ y
             return x.float().cpu().numpy()
@@ -574,7 +579,7 @@ class Optimizer:
         algorithm 1, so the other form's epsilon is divided by the bias correction.
         """
         self._optimizer.zero_grad()
-        (data_loss * self._loss_scale).backward()
+        scale(data_loss, self._loss_scale).backward()
         unscale([parameter.grad for parameter in self._parameters], self._loss_scale)
         settings, ahead = self._settings()
         for group in self._optimizer.param_groups:

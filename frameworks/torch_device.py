@@ -49,6 +49,11 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else None
 
 
+def scale(loss: torch.Tensor, loss_scale: float) -> torch.Tensor:
+    """Return what is differentiated: the loss, so many times as large."""
+    return loss if loss_scale == 1.0 else loss * loss_scale
+
+
 def unscale(gradients: Sequence[torch.Tensor], loss_scale: float) -> None:
     """Divide the gradients of a loss that was multiplied."""
     if loss_scale != 1.0:

@@ -662,7 +662,7 @@ def judge(mutant: Mutant, precisions: tuple[Precision, ...]) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         for owner, name, replacement in mutant.patches:
             stack.enter_context(patch.object(owner, name, replacement))
-        findings = prove(Planted(mutant.change, precisions), mutant.workload())
+        findings = prove(Planted(mutant.change, precisions), mutant.workload(), "float32")
     failures = [finding for finding in findings if not finding.holds]
     shown = {f"{x.level} {x.precision} {x.what}": f"{x.worst:.3g} at {x.where}" for x in failures}
     return {"reached": level_reached(findings), "failures": shown}

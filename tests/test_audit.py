@@ -39,19 +39,20 @@ FINDING = {
 
 def test_a_verdict_belongs_to_spec_adapter_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     workload = make_workload("mnist-cnn", {})
-    same = verdict_key("torch", "cpu", workload, PACKAGES, HOST)
-    assert verdict_key("torch", "cpu", make_workload("mnist-cnn", {"epochs": 3}), PACKAGES, HOST) == same
+    same = verdict_key("torch", "cpu", workload, "float32", PACKAGES, HOST)
+    assert verdict_key("torch", "cpu", make_workload("mnist-cnn", {"epochs": 3}), "float32", PACKAGES, HOST) == same
     faster = SGD(learning_rate=0.1, momentum=0.9, decay=1e-5, nesterov=False)
     others = [
-        verdict_key("torch-compile", "cpu", workload, PACKAGES, HOST),
-        verdict_key("jax", "cpu", workload, PACKAGES, HOST),
-        verdict_key("torch", "gpu", workload, PACKAGES, HOST),
-        verdict_key("torch", "cpu", replace(workload, optimizer=faster), PACKAGES, HOST),
-        verdict_key("torch", "cpu", workload, {"torch": "2.13.1"}, HOST),
-        verdict_key("torch", "cpu", workload, PACKAGES, {"cpu": "Testium 9001"}),
+        verdict_key("torch-compile", "cpu", workload, "float32", PACKAGES, HOST),
+        verdict_key("jax", "cpu", workload, "float32", PACKAGES, HOST),
+        verdict_key("torch", "cpu", workload, "bfloat16", PACKAGES, HOST),
+        verdict_key("torch", "gpu", workload, "float32", PACKAGES, HOST),
+        verdict_key("torch", "cpu", replace(workload, optimizer=faster), "float32", PACKAGES, HOST),
+        verdict_key("torch", "cpu", workload, "float32", {"torch": "2.13.1"}, HOST),
+        verdict_key("torch", "cpu", workload, "float32", PACKAGES, {"cpu": "Testium 9001"}),
     ]
     monkeypatch.setattr(audit, "ORACLE", audit.ORACLE[:-1])
-    others.append(verdict_key("torch", "cpu", workload, PACKAGES, HOST))
+    others.append(verdict_key("torch", "cpu", workload, "float32", PACKAGES, HOST))
     assert len({same, *others}) == 8
 
 
@@ -76,7 +77,7 @@ def test_a_proof_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPat
     audit_cells(cells, lambda cell: python, HOST, lines.append)
     assert len(asked) == 2
     hardware = {name: HOST[name] for name in ("cpu", "gpus")}
-    path = verdict_path(verdict_key("jax", "cpu", cells[0].workload, PACKAGES, hardware))
+    path = verdict_path(verdict_key("jax", "cpu", cells[0].workload, "float32", PACKAGES, hardware))
     path.write_text("{")
     assert read_verdict(path.stem) is None
     audit_cells(cells, lambda cell: python, HOST, lines.append)
@@ -136,7 +137,7 @@ def test_the_floor_is_not_proven(home: Path) -> None:
 )
 def test_a_proof_that_dies_says_so(tmp_path: Path, body: str, words: str) -> None:
     with Prover("jax", "cpu", 1, write_interpreter(tmp_path, body)) as prover:
-        verdict = prover.prove(make_workload("digits-cnn", {}))
+        verdict = prover.prove(make_workload("digits-cnn", {}), "float32")
     assert verdict["level"] is None
     assert words in verdict["reason"]
 
@@ -144,13 +145,13 @@ def test_a_proof_that_dies_says_so(tmp_path: Path, body: str, words: str) -> Non
 def test_a_proof_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "TIME_LIMIT_S", 0.2)
     with Prover("jax", "cpu", 1, write_interpreter(tmp_path, "time.sleep(1000)")) as prover:
-        assert "not done within 0.2 s" in prover.prove(make_workload("digits-cnn", {}))["reason"]
+        assert "not done within 0.2 s" in prover.prove(make_workload("digits-cnn", {}), "float32")["reason"]
 
 
 def test_a_real_child_answers_line_by_line(home: Path) -> None:
     """The null tool goes through the same child; it has all shapes and learns nothing."""
     with Prover("null", "cpu", 1, sys.executable) as prover:
-        verdicts = [prover.prove(make_workload(name, {})) for name in ("digits-cnn", "digits-mlp")]
+        verdicts = [prover.prove(make_workload(name, {}), "float32") for name in ("digits-cnn", "digits-mlp")]
     assert [verdict["level"] for verdict in verdicts] == ["S1", "S1"]
     failed = {finding["what"] for finding in verdicts[0]["findings"] if not finding["holds"]}
     assert {"outputs", "logits", "loss", "gradients", "weights after updates", "dropout 0.2, scale"} & failed

@@ -30,7 +30,7 @@ def test_random_nets_are_the_same(tool: str, random_nets: tuple[int, int]) -> No
         @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(random_workloads())
         def check(workload: Workload) -> None:
-            verdict = provers.prove(workload)
+            verdict = provers.prove(workload, "float32")
             if not verdict["supported"]:
                 reject()
             replay = json.dumps(to_json(workload))
@@ -54,7 +54,7 @@ class Provers:
 
     def prove(self, workload: Workload) -> dict:
         """Return the verdict on one workload."""
-        verdict = self._prover.prove(workload)
+        verdict = self._prover.prove(workload, "float32")
         self._proven += 1
         if self._proven == NETS_A_PROCESS or (verdict["reason"] and verdict["supported"]):
             self.__exit__()
