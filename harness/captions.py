@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from harness.frames import Row
 from harness.markdown import counted, escape
 from harness.records import ABSENT
+from harness.speed import median_peak_pct
 
 TIME_OF = {
     "epochs": "Time is training alone: all epochs with the first step and its compilation, and with validation where "
@@ -21,8 +22,15 @@ def describe_table(rows: Sequence[Row]) -> str:
     """Return one paragraph that lets a table of these cells stand alone."""
     where = "; ".join(dict.fromkeys(_machine(row) for row in rows))
     measures = sorted({row["measure"] for row in rows})
-    words = [f"{where}.", *_versions(rows), *_runs(rows), *(TIME_OF[name] for name in measures if name in TIME_OF)]
-    return " ".join(words)
+    times = [TIME_OF[name] for name in measures if name in TIME_OF]
+    return " ".join([f"{where}.", *_versions(rows), *_runs(rows), *times, *_peaks(rows)])
+
+
+def _peaks(rows: Sequence[Row]) -> list[str]:
+    """Say what a share of the peak is of, where one is known."""
+    peaks = {row["peak_gflops"]: row["precision"] for row in rows if median_peak_pct(row) > 0}
+    each = " and ".join(f"{peak:,.0f} GFLOP/s in {precision}" for peak, precision in sorted(peaks.items()))
+    return [f"% of peak: FLOPs of the spec's net a second, of {each}, what matrix products reached."] if each else []
 
 
 def _machine(row: Row) -> str:

@@ -195,6 +195,8 @@ COLUMNS: tuple[Column, ...] = (
     _text("energy_of", "whose energy it is", lambda facts: energy_sources(facts.content["utilisation"]) or None),
     _number("cost", "`total_s` at `price_per_hour`", lambda facts: facts.cost),
     _number("canary_gflops", "float32 matrix products just before the cell, 10⁹ operations a second", "canary.gflops"),
+    _text("probe_precision", "in which the tool's matrix products were taken after the run", "probe.precision"),
+    _number("probe_peak_gflops", "the most that they reached, 10⁹ operations a second", "probe.peak_gflops"),
     _number("canary_others_pct", "of the cores given, taken by others meanwhile", "canary.others_pct"),
     _text(
         "sameness_level", "level of the same-net proof, S0 to S3; S4 is judged when tables are made", "sameness.level"

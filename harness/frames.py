@@ -1,6 +1,6 @@
 """From records to one row a cell, and what all tables do with rows: group them, rank them, say why there are none."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from statistics import median
 from typing import Any
@@ -28,7 +28,7 @@ NO_STEPS = {"warmup": 0, "timed": 0}
 """The steps of a cell that measures epochs."""
 
 
-MEASURED = ["train_s", "gpu_pct", "cpu_pct", "error_rate", "energy_j", "cost", "canary_gflops"]
+MEASURED = ["train_s", "gpu_pct", "cpu_pct", "error_rate", "energy_j", "cost", "canary_gflops", "peak_gflops"]
 """Columns that hold medians over repeats."""
 VERSIONED = ("spec", "adapter", "environment", "data")
 """The fingerprints of what may change between two runs of a cell."""
@@ -64,11 +64,24 @@ def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFram
     merged["status"] = cells["status"].agg(lambda found: next((s for s in found if s != "ok"), "ok"))
     merged["reason"] = cells["reason"].agg(lambda found: next((r for r in found if isinstance(r, str)), ""))
     merged[MEASURED] = cells[MEASURED].median()
+    merged["peak_gflops"] = machine_peaks(merged)
     merged.loc[cells["energy_of"].nunique(dropna=False) > 1, "energy_j"] = float("nan")
     merged["disturbances"] = cells["disturbing"].agg(lambda runs: _disturbances(list(runs)))
     weakest = frame.sort_values("level", kind="stable").groupby(COORDINATES, sort=False)[["level", "verdict"]].first()
     merged[["level", "verdict"]] = weakest
     return merged.reset_index()
+
+
+PLACE = ["machine", "device", "cores", "gpus", "precision"]
+"""What cells agree in that have the same peak."""
+
+
+def machine_peaks(cells: pd.DataFrame) -> pd.Series:
+    """Return for each cell the GFLOP/s that matrix products of its precision reached beside any cell of its PLACE.
+
+    The largest of the cells' medians: a tool whose own products are slow is not measured by these alone.
+    """
+    return cells.groupby(PLACE)["peak_gflops"].transform("max")
 
 
 def _drifted(frame: pd.DataFrame) -> list[bool]:
@@ -130,6 +143,7 @@ def _row(content: dict[str, Any]) -> dict[str, Any]:
         "cost": _cost(content),
         "target_error_rate": _number(cell["workload"]["parameters"].get(TARGET)),
         "canary_gflops": _number(canary["gflops"]),
+        "peak_gflops": _largest(*_peaks(content)),
         "others_pct": _largest(canary["others_pct"], seen["before"]["others_pct"], seen["others_pct"]),
         "gpu_strangers": _largest(seen["before"]["gpu_strangers"], seen["gpu_strangers"]),
         "throttle": seen["throttle"] or [],
@@ -151,6 +165,14 @@ def _run(content: dict[str, Any], also: Sequence[str]) -> dict[str, Any]:
 def _cost(content: dict[str, Any]) -> float:
     price, total_s = content["cell"]["price_per_hour"], content["time"]["total_s"]
     return float("nan") if price is None or total_s is None else run_cost(total_s, price)
+
+
+def _peaks(content: dict[str, Any]) -> Iterator[float | None]:
+    """Return what matrix products in a cell's precision reached: NumPy's before it, and the tool's own after it."""
+    cell = content["cell"]
+    if (cell["device"], cell["precision"]) == ("cpu", "float32"):
+        yield content["canary"]["gflops"]
+    yield (content.get("probe") or {}).get("peak_gflops")
 
 
 def _largest(*values: float | None) -> float:

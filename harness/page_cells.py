@@ -10,14 +10,12 @@ from typing import Any
 from frameworks import FLOOR
 from harness.chart_rows import rank_by_median
 from harness.frames import COORDINATES, GROUP, Row, group_rows, is_ranked, runs_s, typical_curve
-from harness.ledger import samples_trained
 from harness.ledger_tables import mean_parts
 from harness.levels import reached_level
 from harness.markdown import device_name
-from harness.net_size import net_size_of
 from harness.page_runs import rounded
 from harness.ranking import Comparison, interval
-from harness.records import timed_s
+from harness.speed import peak_pct, samples_of, speed_of
 from workloads.spec import fingerprint
 
 Cell = dict[str, Any]
@@ -89,43 +87,18 @@ def _metrics(row: Row) -> dict[str, Any]:
     """Return [median, low, high] of what has a value for each run, and [median] of the rest; None where unknown.
 
     `time` and `steady` are seconds, `speed` samples a second over training or over the timed steps, `energy` joules
-    per 1,000 samples, `peak_pct` as in `_peak_pct`.
+    per 1,000 samples, `peak_pct` as in `harness.speed`.
     """
     return {
         "time": _spread(runs_s(row)),
         "steady": _spread([run["time"]["steady_epoch_s"] for run in row["runs"]]),
-        "speed": _spread([_speed(run, row) for run in row["runs"]]),
-        "peak_pct": _spread([_peak_pct(run, row) for run in row["runs"]]),
+        "speed": _spread([speed_of(run, row) for run in row["runs"]]),
+        "peak_pct": _spread([peak_pct(run, row) for run in row["runs"]]),
         "cpu_pct": _spread([row["cpu_pct"]]),
         "gpu_pct": _spread([row["gpu_pct"]]),
-        "energy": _spread([1000 * row["energy_j"] / statistics.median(_samples(run, row) for run in row["runs"])]),
+        "energy": _spread([1000 * row["energy_j"] / statistics.median(samples_of(run, row) for run in row["runs"])]),
         "error_pct": _spread([run["page"]["error_pct"] for run in row["runs"]]),
     }
-
-
-def _samples(run: Mapping[str, Any], row: Row) -> int:
-    if run["steps"]:
-        return len(timed_s(run["steps"])) * int(row["batch_size"])
-    return samples_trained(run["epochs"])
-
-
-def _speed(run: Mapping[str, Any], row: Row) -> float | None:
-    trained_s = sum(timed_s(run["steps"])) if run["steps"] else run["time"]["train_s"]
-    return _samples(run, row) / trained_s if trained_s else None
-
-
-def _peak_pct(run: Mapping[str, Any], row: Row) -> float | None:
-    """Return the FLOPs of the spec's net a second, as % of what NumPy's float32 products reached on the same cores.
-
-    They were measured just before the run, on the CPU alone; None on a GPU, for a net of unknown size, and for the
-    floor, which computes nothing.
-    """
-    peak_gflops: float | None = run["page"]["gflops"]
-    size, speed = net_size_of(row), _speed(run, row)
-    if size is None or not speed or not peak_gflops or row["device"] != "cpu" or row["tool"] == FLOOR:
-        return None
-    flops = size.forward_flops if row["measure"] == "forward" else size.train_flops
-    return 100 * flops * speed / (1e9 * peak_gflops)
 
 
 def _spread(values: Sequence[float | None]) -> list[float | None] | None:

@@ -24,6 +24,7 @@ from harness.markdown import MISSING, Notes, Section, as_table, escape, number, 
 from harness.plan import STEP_KINDS
 from harness.ranking import Comparison, interval_text
 from harness.records import timed_s
+from harness.speed import median_peak_pct
 from harness.statistics import StepSummary, summarize_steps
 
 CALLS = 4
@@ -120,12 +121,13 @@ def step_table(ranked: Sequence[Row], notes: Notes) -> pd.DataFrame:
                 "Steps": str(held) if held == wanted else f"{held} of {wanted}",
                 "GPU %": number(row["gpu_pct"], ".0f") if summary else MISSING,
                 "CPU %": number(row["cpu_pct"], ".0f") if summary else MISSING,
+                "% of peak": number(median_peak_pct(row), ".0f") if summary else MISSING,
                 "J per 1,000 samples": _energy(row, notes) if summary else MISSING,
                 "Cost per run": number(row["cost"], ".4f") if summary else MISSING,
                 "Same net": _level(row, notes) if summary and row["tool"] != FLOOR else MISSING,
             }
         )
-    return without_empty(table, ["Rank", "J per 1,000 samples", "Cost per run"])
+    return without_empty(table, ["Rank", "% of peak", "J per 1,000 samples", "Cost per run"])
 
 
 def _marked_ms(row: Row, summary: StepSummary | None, notes: Notes) -> str:

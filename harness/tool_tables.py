@@ -21,9 +21,10 @@ from harness.ledger import samples_trained, time_to_target
 from harness.levels import reached_level
 from harness.markdown import MISSING, Notes, Section, escape, number, to_markdown, without_empty
 from harness.ranking import Comparison, interval_text
+from harness.speed import median_peak_pct
 
 BASELINE = "tensorflow"
-OPTIONAL = ("Rank", "To target: all in, steady (s)", "J per epoch", "J per 1,000 samples", "Cost per run")
+OPTIONAL = ("Rank", "% of peak", "To target: all in, steady (s)", "J per epoch", "J per 1,000 samples", "Cost per run")
 """Columns that are left out where they hold nothing."""
 
 
@@ -61,6 +62,7 @@ def tool_table(rows: Iterable[Row], notes: Notes) -> pd.DataFrame:
                 "GPUs": str(row["gpus"]),
                 "CPU %": number(row["cpu_pct"], ".0f") if ok else MISSING,
                 "CPUs": str(row["cores"]),
+                "% of peak": number(median_peak_pct(row), ".0f") if ok else MISSING,
                 "Error rate": number(100 * row["error_rate"], ".2f", " %") if ok else MISSING,
                 "To target: all in, steady (s)": _to_target(row) if ok else MISSING,
                 "J per epoch": describe_energy(row, 1 / row["epochs"], ".0f", notes) if ok else MISSING,
