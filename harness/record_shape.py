@@ -118,8 +118,7 @@ _OF_ENTRIES = [
     for path, names in LISTED.items()
 ]
 _WITHIN = [
-    (around, inner, _types(OPTIONAL[f"{around}.{inner}"]))
-    for around, _, inner in (path.rpartition(".") for path in OPTIONAL if path not in {**SHAPE, **LISTED})
+    (*path.rpartition(".")[::2], _types(names)) for path, names in OPTIONAL.items() if path not in {**SHAPE, **LISTED}
 ]
 """SHAPE, LISTED and OPTIONAL as `_fits` goes through them, which it does for each of very many records."""
 

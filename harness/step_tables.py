@@ -121,7 +121,7 @@ def step_table(ranked: Sequence[Row], notes: Notes) -> pd.DataFrame:
                 "Steps": str(held) if held == wanted else f"{held} of {wanted}",
                 "GPU %": number(row["gpu_pct"], ".0f") if summary else MISSING,
                 "CPU %": number(row["cpu_pct"], ".0f") if summary else MISSING,
-                "% of peak": number(median_peak_pct(row), ".0f") if summary else MISSING,
+                "% of peak": number(median_peak_pct(row), ".1f") if summary else MISSING,
                 "J per 1,000 samples": _energy(row, notes) if summary else MISSING,
                 "Cost per run": number(row["cost"], ".4f") if summary else MISSING,
                 "Same net": _level(row, notes) if summary and row["tool"] != FLOOR else MISSING,

@@ -62,7 +62,7 @@ def tool_table(rows: Iterable[Row], notes: Notes) -> pd.DataFrame:
                 "GPUs": str(row["gpus"]),
                 "CPU %": number(row["cpu_pct"], ".0f") if ok else MISSING,
                 "CPUs": str(row["cores"]),
-                "% of peak": number(median_peak_pct(row), ".0f") if ok else MISSING,
+                "% of peak": number(median_peak_pct(row), ".1f") if ok else MISSING,
                 "Error rate": number(100 * row["error_rate"], ".2f", " %") if ok else MISSING,
                 "To target: all in, steady (s)": _to_target(row) if ok else MISSING,
                 "J per epoch": describe_energy(row, 1 / row["epochs"], ".0f", notes) if ok else MISSING,

@@ -62,8 +62,8 @@ const METRICS = [
     better: "more",
     unit: () => "%",
     note:
-      "Floating-point operations of the spec's net a second, of those that NumPy's float32 matrix products reached on the " +
-      "same cores just before.",
+      "Floating-point operations of the spec's net a second, of the most that matrix products of the cell's precision " +
+      "reached on the same cores or GPU, before and after any tool's run.",
   },
   {id: "gpu_pct", title: "GPU %", better: null, unit: () => "%", note: "What NVML reports while training."},
   {id: "cpu_pct", title: "CPU %", better: null, unit: () => "%", note: "Of the cores given, while training."},
