@@ -7,6 +7,7 @@ and shows each check as a test. By hand, in an interpreter that has the tool:
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -20,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from frameworks import TOOLS
-from frameworks.base import Adapter, Device, Model
+from frameworks.base import MIXED, Adapter, Device, Model
+from frameworks.probe import find_precision
 from frameworks.proof import level_reached, probe_weights, prove, without_dropout
 from frameworks.reference import objective
-from frameworks.worker import load_adapter
+from frameworks.worker import StoppedError, load_adapter, probe_model
 from workloads import make_workload
 from workloads.datasets import load_split, made_up
 from workloads.initial import Weights, epoch_order, initial_weights
@@ -71,6 +73,9 @@ LOSS_ROUNDING = 1e-6
 
 LOSS_ROUNDING_OF_MANY = 2e-6
 """Relative difference of a loss that is the sum of the squares of four million weights, most of all."""
+
+SHORT_OFF = 2e-4, 5e-2
+"""How far mixed precision puts logits of a small net off: by more than float32 ever does, and not by much."""
 
 WITHOUT_EFFECT = "/key_bias"
 """The ending of what changes all scores of a place alike, so that its gradient is rounding alone."""
@@ -357,6 +362,25 @@ def check_memory_and_synchronisation_answer(adapter: Adapter, workload: Workload
     assert peak is None or peak >= sum(weight.nbytes for weight in weights.values())
 
 
+def check_a_precision_is_what_its_label_says(adapter: Adapter, workload: Workload) -> None:
+    """Products show the precision, a cell with another label is stopped, and the net itself is as short."""
+    known = [precision for precision in adapter.precisions if precision != "float64"]
+    weights, (images, _) = initial_weights(workload.network, SEED), draw_batch(workload, workload.batch_size)
+    logits = {}
+    for precision in known:
+        model = adapter.build(workload, weights, SEED, precision)
+        assert find_precision(model.matmul) == precision
+        for label in known:
+            if label != precision:
+                with contextlib.suppress(StoppedError):
+                    raise AssertionError(f"{label} was not told from {precision}: {probe_model(model, label)}")
+        logits[precision] = model.forward(images)
+    size = float(np.max(np.abs(logits["float32"])))
+    for precision in set(MIXED) & set(known):
+        off = float(np.max(np.abs(logits[precision] - logits["float32"]))) / size
+        assert SHORT_OFF[0] < off < SHORT_OFF[1], f"logits of {precision} are off by {off:.3g}"
+
+
 def check_the_loss_of_many_weights_keeps_its_digits(adapter: Adapter, workload: Workload) -> None:
     """The squares of a large tensor are added up so that float32 holds the sum of the L2 term."""
     model, weights = build(adapter, workload)
@@ -376,6 +400,7 @@ ONE_NET: tuple[Check, ...] = (
     check_the_loss_falls,
     check_the_seed_decides_dropout,
     check_memory_and_synchronisation_answer,
+    check_a_precision_is_what_its_label_says,
 )
 STEP_NETS: tuple[Check, ...] = (
     check_steps_on_a_placed_batch_are_those_of_training,

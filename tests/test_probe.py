@@ -1,12 +1,14 @@
 """The probe tells precisions apart by their products alone, and times products without what comes with them."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from frameworks.probe import SIDES, Multiply, find_precision, measure_peak
+from frameworks.worker import StoppedError, probe_model
 
 Array = NDArray[np.float32]
 
@@ -46,6 +48,21 @@ def rounded(precision: str) -> Multiply:
 @pytest.mark.parametrize("precision", ROUND)
 def test_a_precision_is_known_by_what_it_rounds(precision: str) -> None:
     assert find_precision(rounded(precision)) == precision
+
+
+@pytest.mark.parametrize("label", ROUND)
+@pytest.mark.parametrize("precision", ROUND)
+def test_a_cell_whose_label_is_not_what_was_found_is_stopped(
+    label: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frameworks.worker.measure_peak", lambda multiply: 50.0)
+    model = SimpleNamespace(matmul=rounded(precision))
+    if label == precision:
+        assert probe_model(model, label) == {"precision": label, "peak_gflops": 50.0}
+        return
+    with pytest.raises(StoppedError, match=f"labelled {label}, and its matrix products were {precision}") as stopped:
+        probe_model(model, label)
+    assert stopped.value.status == "failed"
 
 
 def test_the_peak_is_of_the_products_alone() -> None:
