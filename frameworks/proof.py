@@ -69,6 +69,8 @@ MARGIN = 0.1
 """How far a channel of a big net is kept from a kink, relative to the range of its values or of the mean channel's."""
 POOL_GAP = 1e-5
 """How far apart the two largest values of a big net's pool window are to be, relative to the range of its channel."""
+UNITS_APART = 4.0
+"""How many roundings of a short precision these two are to be apart."""
 SHARE_ABOVE = 0.75
 """How many of the channels that come near a kink are moved above it, and so are alive."""
 FREQUENT = 5
@@ -84,7 +86,13 @@ DIRECTIONS = 4
 """Along how many random directions gradients are compared, each of which moves its share of the weights; a big net has
 one before its max pools and one behind. A direction that is off is halved until one weight is left."""
 
-UNITS: dict[Precision, float] = {"float32": 2.0**-24, "tf32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+UNITS: dict[Precision, float] = {
+    "float64": 2.0**-53,
+    "float32": 2.0**-24,
+    "tf32": 2.0**-11,
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+}
 """By how much of itself a precision rounds a number at most."""
 TOLERANCES: dict[tuple[Precision, str], float] = {
     ("float32", "outputs"): 2e-5,
@@ -164,7 +172,7 @@ def prove(adapter: Adapter, workload: Workload, precision: Precision) -> list[Fi
             # Every batch size is another compilation in some tools: float64, where there is one, has one of them.
             kinds: tuple[Kind, ...] = ("partial", "partial") if one == "float64" else ("full", "partial")
             whole = workload if one == "float64" else exaggerated(workload)
-            findings += _Comparison(adapter, whole, one, Probe.draw(whole, weights, kinds)).findings()
+            findings += _Comparison(adapter, whole, one, Probe.draw(whole, weights, kinds, one)).findings()
     rates = sorted({node.layer.rate for node in workload.network.nodes if isinstance(node.layer, Dropout)} - {0.0})
     if rates:
         findings += _guarded("S3", "dropout", "float32", lambda: prove_dropout(adapter, rates))
@@ -174,6 +182,14 @@ def prove(adapter: Adapter, workload: Workload, precision: Precision) -> list[Fi
 def is_big(network: Network) -> bool:
     """Return whether a net has more than BIG_FLOPS."""
     return forward_flops(network) > BIG_FLOPS
+
+
+def has_chosen_weights(network: Network, precision: Precision) -> bool:
+    """Return whether a net's weights are chosen away from kinks, since every batch comes near them.
+
+    That is so in a big net, and wherever numbers are rounded so far that many are next to a kink.
+    """
+    return is_big(network) or UNITS[precision] > UNITS["float32"]
 
 
 def _guarded(
@@ -194,7 +210,7 @@ class _Comparison:
     """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle."""
 
     def __init__(self, adapter: Adapter, workload: Workload, precision: Precision, probe: "Probe") -> None:
-        self._big = is_big(workload.network)
+        self._few_kinks = has_chosen_weights(workload.network, precision)
         self._adapter, self._precision, self._weights = adapter, precision, probe.weights
         self._images, self._labels, self._batches = probe.images, probe.labels, probe.batches
         self._whole = replace(workload, batch_size=probe.full)
@@ -237,7 +253,7 @@ class _Comparison:
             changed = run(self._network, self._off_by_rounding(), self._seen, training=False).outputs
             return {name: _relative_difference(changed[name], expected[name]) for name in shapes}
 
-        if self._precision in UNITS:
+        if self._precision != "float64":
             self._rounding["outputs"] = changes
         yield self._relative("S2", "outputs", outputs, expected, "outputs")
         # With its dropouts in the net: inference is to be without.
@@ -286,7 +302,7 @@ class _Comparison:
             changed = [along(names, moved) for _, names in groups]
             return {"": float(np.max(np.abs(np.subtract(changed, slopes))))}
 
-        if self._precision in UNITS:
+        if self._precision != "float64":
             # An update is as wrong as its gradient.
             self._rounding |= {"loss": changes, "gradients": changes_of_slopes, "weights": changes_of_slopes}
         yield self._scalar("loss", loss, expected)
@@ -311,7 +327,7 @@ class _Comparison:
         In a big net some pool's window may hold two values within rounding of each other, and rounding decides where it
         sends its gradient: that reaches the weights before it.
         """
-        if not self._big:
+        if not self._few_kinks:
             count = min(DIRECTIONS, len(names))
             return [("gradients", names[first::count]) for first in range(count)]
         before = _before_max_pools(self._network)
@@ -526,20 +542,21 @@ class Probe:
     full: int
 
     @classmethod
-    def draw(cls, workload: Workload, weights: Weights, kinds: tuple[Kind, ...]) -> "Probe":
+    def draw(cls, workload: Workload, weights: Weights, kinds: tuple[Kind, ...], precision: Precision) -> "Probe":
         """Draw batches of the kinds whose first is away from kinks.
 
-        A value within rounding of a ReLU's kink or of another in its pool's window may go either way in float32, and
-        takes its gradient along; that is no other function. Of a small net some draws are looked at. A big one has
-        values near a kink in every draw, so that its weights are chosen, too.
+        A value within rounding of a ReLU's kink or of another in its pool's window may go either way, and takes its
+        gradient along; that is no other function. Of a small net some draws are looked at in float32 and float64.
+        Otherwise there are values near a kink in every draw, so that weights are chosen, too.
         """
-        if is_big(workload.network):
-            probe = cls._drawn(workload, weights, kinds, SIZES_OF_BIG, 0)
+        sizes = SIZES_OF_BIG if is_big(workload.network) else SIZES
+        if has_chosen_weights(workload.network, precision):
+            probe, gap = cls._drawn(workload, weights, kinds, sizes, 0), max(POOL_GAP, UNITS_APART * UNITS[precision])
             network = without_dropout_network(workload.network)
-            return replace(probe, weights=away_from_kinks(network, weights, probe.images[probe.batches[0]]))
+            return replace(probe, weights=away_from_kinks(network, weights, probe.images[probe.batches[0]], gap))
         bent = any(isinstance(node.layer, ReLU | MaxPool2D) for node in workload.network.nodes)
         return max(
-            (cls._drawn(workload, weights, kinds, SIZES, number) for number in range(DRAWS if bent else 1)),
+            (cls._drawn(workload, weights, kinds, sizes, number) for number in range(DRAWS if bent else 1)),
             key=lambda probe: _distance_from_kinks(workload.network, weights, probe.images[probe.batches[0]]),
         )
 
@@ -580,7 +597,7 @@ def _draw_images(network: Network, samples: int, number: int) -> Images:
     return stream.uniform(size=shape).astype(np.float32)
 
 
-def away_from_kinks(network: Network, weights: Weights, images: Images) -> Weights:
+def away_from_kinks(network: Network, weights: Weights, images: Images, pool_gap: float = POOL_GAP) -> Weights:
     """Return weights whose biases keep each channel of these images on one side of the ReLU it comes to in training.
 
     Of those that come near the kink most are moved above and some below. A ReLU stays as it is where no bias reaches it
@@ -624,7 +641,9 @@ def away_from_kinks(network: Network, weights: Weights, images: Images) -> Weigh
         inputs = [outputs[name] for name in node.inputs]
         own = weights_of.get(node.name, {})
         if isinstance(node.layer, Conv2D) and (pools := _pools_behind(network, node.name)):
-            own["kernel"] = weights[f"{node.name}/kernel"] = _drawn_apart(node.layer, own["kernel"], pools, inputs[0])
+            own["kernel"] = weights[f"{node.name}/kernel"] = _drawn_apart(
+                node.layer, own["kernel"], pools, inputs[0], pool_gap
+            )
         if isinstance(node.layer, BatchNorm):
             own |= zip(("moving_mean", "moving_variance"), batch_moments(inputs[0]), strict=True)
         outputs[node.name] = x = apply(node.layer, own, *inputs)
@@ -653,11 +672,11 @@ def _pools_behind(network: Network, name: str) -> list[MaxPool2D]:
 
 
 def _drawn_apart(
-    layer: Conv2D, kernel: NDArray[np.float32], pools: list[MaxPool2D], x: NDArray[np.float64]
+    layer: Conv2D, kernel: NDArray[np.float32], pools: list[MaxPool2D], x: NDArray[np.float64], pool_gap: float
 ) -> NDArray[np.float32]:
     """Return the kernel with those filters drawn anew for whose output some pool's window all but holds a tie.
 
-    The best of DRAWS draws is taken where none has its values POOL_GAP apart: a channel may have many windows.
+    The best of DRAWS draws is taken where none has its values `pool_gap` apart: a channel may have many windows.
     """
     stream = np.random.RandomState(SEED)
 
@@ -668,7 +687,7 @@ def _drawn_apart(
 
     best, gaps = kernel.copy(), least_gaps(kernel)
     for _ in range(DRAWS - 1):
-        close = np.flatnonzero(gaps < POOL_GAP)
+        close = np.flatnonzero(gaps < pool_gap)
         if not close.size:
             break
         drawn = (stream.standard_normal(best[..., close].shape) * _root_mean_square(kernel)).astype(np.float32)

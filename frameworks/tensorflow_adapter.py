@@ -184,7 +184,9 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
         case GlobalAveragePool2D():
             return tf.reduce_mean(x, (1, 2))
         case LocalResponseNorm(radius=radius, bias=bias, alpha=alpha, beta=beta):
-            return tf.nn.local_response_normalization(x, radius, bias, alpha, beta)
+            # There is no kernel for bfloat16.
+            wide = tf.cast(x, tf.float32) if x.dtype == tf.bfloat16 else x
+            return tf.cast(tf.nn.local_response_normalization(wide, radius, bias, alpha, beta), x.dtype)
         case Dense():
             return _product(x, own["kernel"], own.get("bias"))
         case Embedding():

@@ -109,7 +109,7 @@ def test_a_filter_that_ties_a_pools_window_is_drawn_anew() -> None:
         kernel_initializer=GlorotUniform(),
     )
     pool = MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid")
-    drawn = _drawn_apart(conv, kernel, [pool], pixels)
+    drawn = _drawn_apart(conv, kernel, [pool], pixels, POOL_GAP)
     second, first = np.sort((pixels @ drawn[0, 0]).reshape(4, 2), axis=0)[-2:]
     assert (first - second).min() > POOL_GAP
     assert np.array_equal(drawn[..., 1], kernel[..., 1])
