@@ -57,9 +57,10 @@ FEWEST_OTHERS = 2
 
 def proven_workload(workload: Workload) -> Workload:
     """Return what a proof is about: net, loss and optimiser, and not on what and how much it is trained."""
+    images = len(workload.data.image_shape) == 3
     data = replace(
         workload.data,
-        source="synthetic",
+        source="synthetic" if images else workload.data.source,
         scaling="none",
         train_samples=1,
         validation_samples=0,

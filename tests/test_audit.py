@@ -27,7 +27,7 @@ from harness.audit import (
     worst_judgement,
 )
 from tests.helpers import HOST, make_cell, write_interpreter
-from workloads import make_workload
+from workloads import WORKLOADS, make_workload
 from workloads.spec import SGD
 
 PACKAGES = {"torch": "2.13.0"}
@@ -209,6 +209,14 @@ def test_a_proof_is_not_about_how_much_is_trained() -> None:
     noisy = make_workload("resnet50", {})
     learnable = replace(noisy, data=replace(noisy.data, noise=None))
     assert proven_workload(noisy) == proven_workload(learnable)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_proof_of_every_workload_is_about_its_net(name: str) -> None:
+    workload = make_workload(name, {})
+    proven = proven_workload(workload)
+    assert (proven.network, proven.optimizer, proven.loss) == (workload.network, workload.optimizer, workload.loss)
+    assert proven_workload(proven) == proven
 
 
 def test_losses_outside_the_published_band_are_named() -> None:
