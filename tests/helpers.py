@@ -92,7 +92,7 @@ def _make_content(cell: Cell, measured: list[Event], result: dict, **changes: An
     events: list[Event] = [{"event": "started", "at": 100.5}]
     events += [{"event": "stage", "stage": name, "wall_s": s, "process_s": s} for name, s in stages.items()]
     events += [{"event": "training"}, *measured]
-    result |= {"peak_memory_bytes": None, "process_s": 9.0, "libraries": {}}
+    result |= {"probe": None, "peak_memory_bytes": None, "process_s": 9.0, "libraries": {}}
     events.append({"event": "result", "python": "3.11.7", "packages": {"numpy": "2"}, **result})
     now = 100.5
     for event in events:

@@ -7,7 +7,7 @@ import pytest
 
 import workloads
 from frameworks import TOOLS
-from harness.plan import Steps, load_matrix, mark_unavailable, repeat_cells, select, shuffle_cells
+from harness.plan import GPU_PRECISIONS, Steps, load_matrix, mark_unavailable, repeat_cells, select, shuffle_cells
 from tests.helpers import noisy
 from workloads import WORKLOADS, make_workload
 from workloads.errors import UserError
@@ -66,6 +66,14 @@ def test_included_cells_are_added(tmp_path: Path) -> None:
     more = "include:\n  - {tool: jax, device: cpu, cores: 1, model: mnist-mlp, units: 8, batch_size: 64}\n"
     cell = load(tmp_path, BASE + more)[-1]
     assert cell.label == "jax · cpu with 1 of its cores · mnist-mlp units=8 · batch 64"
+
+
+@pytest.mark.parametrize("precision", ["tf32", "float16"])
+def test_a_precision_of_gpus_is_unsupported_on_a_cpu(precision: str, tmp_path: Path) -> None:
+    text = f"tools: [torch]\ndevices: [cpu, gpu]\nmodels: [digits-cnn]\nprecisions: [bfloat16, {precision}]\n"
+    not_run = {(cell.device, cell.precision): cell.not_run for cell in load(tmp_path, text)}
+    assert not_run[("cpu", precision)] == ("unsupported", GPU_PRECISIONS[precision])
+    assert [reason for place, reason in not_run.items() if place != ("cpu", precision)] == [None] * 3
 
 
 def test_a_device_that_a_tool_never_has_is_unsupported(tmp_path: Path) -> None:
@@ -209,7 +217,7 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
         (BASE + "seed: x", r"seed is 'x'"),
         (BASE + "time_limit_s: -1", r"time_limit_s is -1"),
         (BASE + "batch_sizes: [0]", r"batch_sizes\[0\] is 0"),
-        (BASE + "precisions: [float8]", r"unknown precision 'float8' at precisions\[0\]; accepted: float32"),
+        (BASE + "precisions: [float8]", r"unknown precision 'float8' at precisions\[0\]; accepted: float32, tf32"),
         (BASE + "environments: conda", r"environments\..* is 'conda'; accepted: managed, current, or the path"),
         (BASE + "environments: {pytorch: current}", r"unknown tool 'pytorch' at environments"),
         (BASE + "exclude: [{tool: torch}]", r"exclude\[0\] is .* accepted: values of .* and `because: reason`"),
