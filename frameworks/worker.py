@@ -228,13 +228,16 @@ def run_job(job: dict[str, Any], clock: Clock) -> None:
         outcome = run_epochs(model, workload, data, job["seed"], clock)
     else:
         run_steps(model, workload, data, job, clock)
-    probe = None if job["tool"] == FLOOR else probe_model(model, job["precision"])
+    usage = {"process_s": time.process_time(), "peak_memory_bytes": model.peak_memory_bytes()}
+    probe = None
+    if job["tool"] != FLOOR:
+        with clock.stage("probe"):
+            probe = probe_model(model, job["precision"])
     clock.send(
         "result",
-        probe=probe,
         **outcome,
-        process_s=time.process_time(),
-        peak_memory_bytes=model.peak_memory_bytes(),
+        **usage,
+        probe=probe,
         weights_fingerprint=arrays_fingerprint(weights),
         python=platform.python_version(),
         packages=installed_packages(),

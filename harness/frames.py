@@ -172,7 +172,7 @@ def _peaks(content: dict[str, Any]) -> Iterator[float | None]:
     cell = content["cell"]
     if (cell["device"], cell["precision"]) == ("cpu", "float32"):
         yield content["canary"]["gflops"]
-    yield (content.get("probe") or {}).get("peak_gflops")
+    yield content["probe"]["peak_gflops"]
 
 
 def _largest(*values: float | None) -> float:

@@ -40,7 +40,7 @@ SHAPE: Mapping[str, Mapping[str, Kind]] = {
     "": {
         "key": TEXT, "schema": WHOLE, "suite": TEXT, "session": MAYBE_TEXT, "finished_at": TEXT, "cell": OBJECT,
         "status": TEXT, "reason": MAYBE_TEXT, "canary": OBJECT, "time": OBJECT, "epochs": LIST, "checks": LIST,
-        "steps": LIST, "error_rate": MAYBE_NUMBER, "test_loss": MAYBE_NUMBER, "utilisation": OBJECT,
+        "steps": LIST, "error_rate": MAYBE_NUMBER, "test_loss": MAYBE_NUMBER, "probe": OBJECT, "utilisation": OBJECT,
         "sameness": OBJECT, "host": OBJECT, "versions": OBJECT, "fingerprints": OBJECT,
     },
     "cell": {
@@ -49,8 +49,9 @@ SHAPE: Mapping[str, Mapping[str, Kind]] = {
         "price_per_hour": MAYBE_NUMBER, "workload": OBJECT,
     },
     "cell.workload": {"name": MAYBE_TEXT, "parameters": OBJECT},
+    "probe": {"precision": MAYBE_TEXT, "peak_gflops": MAYBE_NUMBER},
     "canary": {"gflops": MAYBE_NUMBER, "others_pct": MAYBE_NUMBER, "reason": MAYBE_TEXT},
-    "time": dict.fromkeys((*LEDGER, "first_step_s", "steady_epoch_s", "total_s"), MAYBE_NUMBER),
+    "time": dict.fromkeys((*LEDGER, "first_step_s", "steady_epoch_s", "probe_s", "total_s"), MAYBE_NUMBER),
     "utilisation": {
         "gpu_pct": MAYBE_NUMBER, "cpu_pct": MAYBE_NUMBER, "others_pct": MAYBE_NUMBER, "gpu_strangers": MAYBE_WHOLE,
         "energy_j": MAYBE_NUMBER, "package_energy_j": MAYBE_NUMBER, "throttle": LIST.or_nothing(), "before": OBJECT,
@@ -78,8 +79,6 @@ LISTED: Mapping[str, Mapping[str, Kind]] = {
 }  # fmt: skip
 """What is needed of each entry of the parts that are lists."""
 OPTIONAL: Mapping[str, Mapping[str, Kind]] = {
-    "": {"probe": MAYBE_OBJECT},
-    "probe": {"precision": MAYBE_TEXT, "peak_gflops": MAYBE_NUMBER},
     "utilisation": {
         "busiest_core_pct": MAYBE_NUMBER, "rss_mib": MAYBE_NUMBER, "gpu_memory_mib": MAYBE_NUMBER,
         "gpu_power_w": MAYBE_NUMBER, "sm_clock_mhz": MAYBE_NUMBER, "temperature_c": MAYBE_NUMBER,
@@ -148,7 +147,7 @@ def _fits(content: Mapping[str, Any]) -> bool:
                     if name in entry and type(entry[name]) not in accepted:
                         return False
         for around, inner, known in _WITHIN:
-            for holder in content[around] if around in LISTED else (content[around] if around else content,):
+            for holder in content[around] if around in LISTED else (content[around],):
                 if inner in holder and (part := holder[inner]) is not None:
                     for name, accepted in known:
                         if name in part and type(part[name]) not in accepted:

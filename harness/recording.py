@@ -61,7 +61,7 @@ def make_record(item: Planned, outcome: Outcome, around: Circumstances) -> dict[
         "steps": _parts(outcome, "step", STEP_PARTS),
         "error_rate": result.get("error_rate"),
         "test_loss": result.get("loss"),
-        "probe": result.get("probe"),
+        "probe": result.get("probe") or {"precision": None, "peak_gflops": None},
         "utilisation": utilisation(outcome, item.cores, 1 if item.cell.device == "gpu" else 0),
         "sameness": json.loads(without_folders(json.dumps(around.verdict))),
         "host": around.host,
@@ -76,7 +76,7 @@ def make_record(item: Planned, outcome: Outcome, around: Circumstances) -> dict[
             "order": result.get("order_fingerprint"),
         },
     }
-    assert set(content) == {*PARTS, "probe"}
+    assert set(content) == set(PARTS)
     return content if outcome.status == "ok" else content | {"log": [without_folders(line) for line in outcome.log]}
 
 
@@ -116,7 +116,7 @@ def without_folders(text: str) -> str:
     return text
 
 
-STAGES = ("import", "device", "data", "weights", "build", "evaluate")
+STAGES = ("import", "device", "data", "weights", "build", "evaluate", "probe")
 
 
 def time_ledger(outcome: Outcome) -> dict[str, float | None]:
@@ -125,7 +125,8 @@ def time_ledger(outcome: Outcome) -> dict[str, float | None]:
     `start_s` is from the launch to the worker's first stage, `end_s` from its last measurement to its exit; `train_s`
     is all epochs with the first step, or all steps with those of the warm-up; `checks_s` are the looks at the error
     rate between epochs; `other_s` is what nobody accounts for. Within `train_s` lie `first_step_s` and
-    `steady_epoch_s`, the median epoch without the first. `process_s` is CPU time of the whole process.
+    `steady_epoch_s`, the median epoch without the first. `probe_s`, which no user pays, is not in `total_s`.
+    `process_s` is CPU time of the process up to it.
     """
     walls: dict[str, list[float]] = {}
     for event in outcome.events:
@@ -138,8 +139,8 @@ def time_ledger(outcome: Outcome) -> dict[str, float | None]:
     ledger["checks_s"] = sum(walls["check"]) if "check" in walls else None
     ledger |= _ends(outcome)
     known = sum(ledger[name] or 0.0 for name in LEDGER if name != "other_s")
-    ledger["other_s"] = None if outcome.total_s is None else outcome.total_s - known
-    ledger["total_s"] = outcome.total_s
+    total_s = None if outcome.total_s is None else outcome.total_s - (ledger["probe_s"] or 0.0)
+    ledger |= {"other_s": None if total_s is None else total_s - known, "total_s": total_s}
     ledger["process_s"] = next((event["process_s"] for event in outcome.events if event["event"] == "result"), None)
     return ledger
 

@@ -29,7 +29,7 @@ from workloads.datasets import file_sha256
 from workloads.errors import UserError
 from workloads.spec import fingerprint
 
-SCHEMA = 4
+SCHEMA = 5
 SUITE = "2"
 """Version of what is measured and how: only records of one suite share a table."""
 OLD_SUITES = {"1": "CPU % is what the worker's own process used."}
@@ -204,6 +204,10 @@ def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
                 content[part] = empty
             elif isinstance(empty, dict) and isinstance(content[part], dict):
                 content[part] = {**empty, **content[part]}
+    if content.get("schema") == 4:
+        content |= {"schema": 5, "probe": {"precision": None, "peak_gflops": None}}
+        if isinstance(content.get("time"), dict):
+            content["time"] = {"probe_s": None, **content["time"]}
     return content
 
 
