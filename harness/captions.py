@@ -23,14 +23,16 @@ def describe_table(rows: Sequence[Row]) -> str:
     where = "; ".join(dict.fromkeys(_machine(row) for row in rows))
     measures = sorted({row["measure"] for row in rows})
     times = [TIME_OF[name] for name in measures if name in TIME_OF]
-    return " ".join([f"{where}.", *_versions(rows), *_runs(rows), *times, *_peaks(rows)])
+    return " ".join([f"{where}.", *_versions(rows), *_runs(rows), *times])
 
 
-def _peaks(rows: Sequence[Row]) -> list[str]:
-    """Say what a share of the peak is of, where one is known."""
+def describe_peaks(rows: Sequence[Row]) -> list[str]:
+    """Return a paragraph that says what the shares of the peak in a table are of, where one is known."""
     peaks = {row["peak_gflops"]: row["precision"] for row in rows if median_peak_pct(row) > 0}
     each = " and ".join(f"{peak:,.0f} GFLOP/s in {precision}" for peak, precision in sorted(peaks.items()))
-    return [f"% of peak: FLOPs of the spec's net a second, of {each}, what matrix products reached."] if each else []
+    return (
+        [f"% of peak: FLOPs of the spec's net a second, of {each}, what matrix products reached.", ""] if each else []
+    )
 
 
 def _machine(row: Row) -> str:

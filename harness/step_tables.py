@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from frameworks import FLOOR
-from harness.captions import describe_table
+from harness.captions import describe_peaks, describe_table
 from harness.frames import (
     Row,
     describe_energy,
@@ -61,7 +61,7 @@ def render_steps(place: str, cells: Iterable[Row]) -> list[Section]:
 def _render_kind(title: str, ranked: Sequence[Row]) -> Section:
     notes = Notes()
     table = to_markdown(step_table(ranked, notes))
-    lines = [*describe_ranking(ranked), table, "", *notes.lines(), describe_table(ranked), ""]
+    lines = [*describe_ranking(ranked), table, "", *notes.lines(), describe_table(ranked), "", *describe_peaks(ranked)]
     return Section(title=title, lines=lines)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from frameworks import FLOOR
-from harness.captions import describe_table
+from harness.captions import describe_peaks, describe_table
 from harness.frames import (
     Row,
     describe_energy,
@@ -32,7 +32,7 @@ def render_tools(place: str, rows: Sequence[Row]) -> Section:
     """Return the table of one model on one device."""
     notes = Notes()
     table = to_markdown(tool_table(rows, notes))
-    lines = [*describe_ranking(rows), table, "", *notes.lines(), describe_table(rows), ""]
+    lines = [*describe_ranking(rows), table, "", *notes.lines(), describe_table(rows), "", *describe_peaks(rows)]
     return Section(title=f"Training time by tool: {place}", lines=lines)
 
 
