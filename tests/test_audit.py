@@ -53,13 +53,13 @@ def test_a_verdict_belongs_to_spec_adapter_and_versions(monkeypatch: pytest.Monk
     ]
     monkeypatch.setattr(audit, "ORACLE", audit.ORACLE[:-1])
     others.append(verdict_key("torch", "cpu", workload, "float32", PACKAGES, HOST))
-    assert len({same, *others}) == 8
+    assert len({same, *others}) == 9
 
 
 def test_a_proof_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def prove(self: Prover, workload: Any) -> dict[str, Any]:
+    def prove(self: Prover, workload: Any, precision: str) -> dict[str, Any]:
         asked.append(workload.name)
         return {"level": "S1", "reason": None, "supported": True, "findings": [FINDING]}
 
@@ -87,7 +87,7 @@ def test_a_proof_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPat
 def test_a_proof_that_came_upon_an_exception_is_not_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def prove(self: Prover, workload: Any) -> dict[str, Any]:
+    def prove(self: Prover, workload: Any, precision: str) -> dict[str, Any]:
         asked.append(workload.name)
         return {"level": "S1", "reason": None, "supported": True, "findings": [{**FINDING, "fault": True}]}
 

@@ -32,6 +32,44 @@ def launch(python: str, data: Path, **changes: object):
     return launch_worker(make_cell(**changes), 1, python, data, lambda event: None)
 
 
+ROUNDED = """
+import numpy as np
+
+def multiply(self, a, b, times):
+    for _ in range(times):
+        a = (short(a) @ short(b)).astype(np.float32)
+    return a
+
+worker.load_adapter = lambda tool: null_adapter.NullAdapter
+null_adapter.NullModel.matmul = multiply
+"""
+SHORT = """
+def short(x):
+    return (x.view(np.uint32) & 0xFFFF0000).view(np.float32)
+"""
+WHOLE = """
+def short(x):
+    return x
+"""
+
+
+@pytest.mark.parametrize(("label", "real", "found"), [("float32", SHORT, "bfloat16"), ("bfloat16", WHOLE, "float32")])
+def test_a_cell_whose_products_contradict_its_label_has_failed(
+    label: str, real: str, found: str, data: Path, tmp_path: Path
+) -> None:
+    python = write_patched_worker(tmp_path, ROUNDED + real)
+    outcome = launch(python, data, tool="torch", precision=label)
+    assert outcome.status == "failed"
+    assert outcome.reason == f"the cell is labelled {label}, and its matrix products were {found}"
+    honest = launch(python, data, tool="torch", precision=found)
+    assert honest.status == "ok"
+    assert honest.events[-1]["probe"]["precision"] == found
+    assert honest.events[-1]["probe"]["peak_gflops"] > 0
+    ledger = time_ledger(honest)
+    assert ledger["total_s"] == pytest.approx(honest.total_s - ledger["probe_s"])
+    assert ledger["probe_s"] > 0
+
+
 def test_a_good_worker_sends_every_stage_and_a_result(data: Path) -> None:
     seen = []
     outcome = launch_worker(make_cell(), 1, sys.executable, data, seen.append)

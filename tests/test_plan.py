@@ -217,7 +217,10 @@ def test_environments_are_for_all_tools_or_by_tool(tmp_path: Path) -> None:
         (BASE + "seed: x", r"seed is 'x'"),
         (BASE + "time_limit_s: -1", r"time_limit_s is -1"),
         (BASE + "batch_sizes: [0]", r"batch_sizes\[0\] is 0"),
-        (BASE + "precisions: [float8]", r"unknown precision 'float8' at precisions\[0\]; accepted: float32, tf32"),
+        (
+            BASE + "precisions: [float8]",
+            r"unknown precision 'float8' at precisions\[0\]; accepted: bfloat16, float16, float32, tf32",
+        ),
         (BASE + "environments: conda", r"environments\..* is 'conda'; accepted: managed, current, or the path"),
         (BASE + "environments: {pytorch: current}", r"unknown tool 'pytorch' at environments"),
         (BASE + "exclude: [{tool: torch}]", r"exclude\[0\] is .* accepted: values of .* and `because: reason`"),

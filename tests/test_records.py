@@ -78,7 +78,7 @@ def test_a_folder_that_takes_no_file_is_said(tmp_path: Path) -> None:
         ("\udcff", "not valid UTF-8"),
         ("[]", "it holds list"),
         ('{"schema": 1}', "it lacks key, suite"),
-        ('{"schema": 99}', r"its schema is 99; accepted: 4"),
+        ('{"schema": 99}', r"its schema is 99; accepted: 5"),
     ],
 )
 def test_an_unreadable_record_is_named_with_what_to_do(text: str, problem: str, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ DAMAGE = [
     ("cell", None, r"it lacks cell\.tool"),
     ("host", [], r"it lacks host\.machine"),
     ("status", None, "status is null; accepted: a text"),
-    ("schema", 4.0, r"schema is 4\.0; accepted: a whole number"),
+    ("schema", 5.0, r"schema is 5\.0; accepted: a whole number"),
     ("suite", 2, "suite is 2; accepted: a text"),
     ("reason", ["why"], r'reason is \["why"\]; accepted: a text, or null'),
     ("finished_at", "yesterday", 'finished_at is "yesterday"; accepted: a moment with its offset'),

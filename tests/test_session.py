@@ -87,6 +87,7 @@ def test_the_ledger_of_a_made_up_run() -> None:
         "steady_epoch_s": 2.5,
         "checks_s": 0.375,
         "evaluate_s": 1.0,
+        "probe_s": None,
         "end_s": 1.0,
         "other_s": 0.25,
         "total_s": 14.375,
