@@ -73,7 +73,7 @@ def test_a_proof_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPat
     verdicts = audit_cells(cells, lambda cell: python, HOST, lines.append)
     assert asked == ["digits-cnn", "digits-mlp"]
     assert [verdicts[cell]["level"] for cell in cells] == ["S1", "S1", "S1"]
-    assert lines == ["proving jax · cpu · digits-cnn epochs=2", "proving jax · cpu · digits-mlp"]
+    assert lines == ["proving jax · cpu · digits-cnn epochs=2 · float32", "proving jax · cpu · digits-mlp · float32"]
     audit_cells(cells, lambda cell: python, HOST, lines.append)
     assert len(asked) == 2
     hardware = {name: HOST[name] for name in ("cpu", "gpus")}

@@ -1,6 +1,6 @@
 """The probe tells precisions apart by their products alone, and times products without what comes with them."""
 
-import time
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,23 +65,32 @@ def test_a_cell_whose_label_is_not_what_was_found_is_stopped(
     assert stopped.value.status == "failed"
 
 
-def test_the_peak_is_of_the_products_alone() -> None:
-    """A made-up device does 100 GFLOP/s and takes 20 ms for each call: what is measured is the device."""
+class Clock:
+    """Stands still but for what is made to take time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("frameworks.probe.perf_counter", lambda: self.now)
+
+
+def test_the_peak_is_of_the_products_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up device does 100 GFLOP/s and takes 20 ms for each call, every other one 70: it is the device's peak."""
+    clock, calls = Clock(monkeypatch), itertools.count()
 
     def multiply(a: Array, b: Array, times: int) -> Array:
-        time.sleep(0.02 + times * 2e-11 * len(a) ** 3)
+        clock.now += 0.02 + 0.05 * (next(calls) % 2) + times * 2e-11 * len(a) ** 3
         return a
 
-    assert measure_peak(multiply) == pytest.approx(100, rel=0.2)
+    assert measure_peak(multiply) == pytest.approx(100)
 
 
-def test_no_larger_matrix_is_tried_once_a_product_takes_long() -> None:
-    sides = []
+def test_no_larger_matrix_is_tried_once_a_product_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sides = Clock(monkeypatch), set()
 
     def multiply(a: Array, b: Array, times: int) -> Array:
-        sides.append(len(a))
-        time.sleep(0.06 * times)
+        sides.add(len(a))
+        clock.now += 0.06 * times
         return a
 
     measure_peak(multiply)
-    assert set(sides) == {SIDES[0]}
+    assert sides == {SIDES[0]}
