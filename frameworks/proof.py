@@ -28,11 +28,17 @@ from frameworks.reference import (
     slope,
     total_loss,
 )
-from workloads.initial import Weights, by_node, initial_weights
-from workloads.shapes import forward_flops, moving_shapes, output_shapes, padding_amounts, weight_shapes
+from workloads.initial import Weights, by_node, forget_biases, initial_weights
+from workloads.shapes import (
+    forward_flops,
+    label_shape,
+    moving_shapes,
+    output_shapes,
+    padding_amounts,
+    weight_shapes,
+)
 from workloads.spec import (
     INPUT,
-    LSTM,
     SGD,
     Adam,
     Add,
@@ -521,9 +527,8 @@ def probe_weights(network: Network) -> Weights:
         kind = "bias" if name.endswith("_bias") else name.rsplit("/", 1)[-1]
         if kind in ranges:
             weights[name] = stream.uniform(*ranges[kind], weight.shape).astype(np.float32)
-    for node in network.nodes:
-        if isinstance(node.layer, LSTM):
-            weights[f"{node.name}/bias"][node.layer.units : 2 * node.layer.units] += OPEN
+    for _, bias in forget_biases(network, weights):
+        bias += OPEN
     return weights
 
 
@@ -568,8 +573,7 @@ class Probe:
         ends = np.cumsum([size_of[kind] for kind in kinds])
         batches = np.split(np.random.RandomState(SEED).permutation(ends[-1]), ends[:-1])
         samples = max(int(ends[-1]), size_of["full"])
-        places = output_shapes(workload.network)[workload.network.nodes[-1].name][:-1]
-        shape = (samples, *places) if workload.loss == "softmax-cross-entropy" else (samples,)
+        shape = samples, *label_shape(workload)
         return cls(
             weights=weights,
             images=_draw_images(workload.network, samples, number),

@@ -34,7 +34,7 @@ from frameworks.tensorflow_device import (
     unscale,
 )
 from workloads.initial import Weights, by_node
-from workloads.shapes import output_shapes, weight_shapes, window_counts
+from workloads.shapes import label_shape, weight_shapes, window_counts
 from workloads.spec import (
     GELU,
     LSTM,
@@ -273,9 +273,7 @@ class TensorFlowModel(Model):
 
         shape = workload.network.input_shape
         images = tf.TensorSpec((None, *shape), tf.int32 if len(shape) == 1 else tf.float32)
-        places = output_shapes(workload.network)[workload.network.nodes[-1].name][:-1]
-        labelled = places if workload.loss == "softmax-cross-entropy" else ()
-        labels, order = tf.TensorSpec((None, *labelled), tf.int32), tf.TensorSpec((None,), tf.int64)
+        labels, order = tf.TensorSpec((None, *label_shape(workload)), tf.int32), tf.TensorSpec((None,), tf.int64)
         settings, update = tf.TensorSpec((None, 2), self._precision), tf.TensorSpec((), tf.int64)
         compiled = {"autograph": False, "jit_compile": jit_compile}
         self._infer = tf.function(self._logits, input_signature=[images], **compiled)

@@ -13,13 +13,13 @@ from frameworks.proof import (
 )
 from frameworks.reference import run
 from workloads.initial import Weights
+from workloads.keras_form import conv
 from workloads.spec import (
     INPUT,
     Add,
     AveragePool2D,
     BatchNorm,
     Concatenate,
-    Conv2D,
     Dense,
     Flatten,
     GlorotUniform,
@@ -39,24 +39,17 @@ def _graph() -> Network:
     """
     graph = Graph()
     initializer = GlorotUniform()
-    conv = Conv2D(
-        filters=6,
-        kernel_size=(3, 3),
-        strides=(1, 1),
-        padding="same",
-        use_bias=True,
-        kernel_initializer=initializer,
-    )
+    convolution = conv(filters=6, kernel_size=(3, 3), padding="same")
     norm = BatchNorm(momentum=0.9, epsilon=1e-3, scale=True, center=True)
-    trunk = graph.chain(INPUT, conv, MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid"), ReLU())
-    joined = graph.chain(graph.add(Add(), graph.chain(trunk, conv, norm), trunk), ReLU())
+    trunk = graph.chain(INPUT, convolution, MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid"), ReLU())
+    joined = graph.chain(graph.add(Add(), graph.chain(trunk, convolution, norm), trunk), ReLU())
     average = AveragePool2D(pool_size=(3, 3), strides=(1, 1), padding="same")
-    parts = graph.chain(joined, conv), graph.chain(joined, conv, average)
+    parts = graph.chain(joined, convolution), graph.chain(joined, convolution, average)
     wide = graph.chain(graph.add(Concatenate(), *parts), ReLU())
-    taken = graph.chain(wide, conv)
+    taken = graph.chain(wide, convolution)
     pooled = graph.chain(taken, average)
     ways = [graph.chain(taken, ReLU()), graph.chain(graph.add(Add(), pooled, taken), ReLU())]
-    other = graph.chain(wide, conv)
+    other = graph.chain(wide, convolution)
     ways.append(graph.chain(graph.add(Add(), graph.chain(other, average), other), ReLU()))
     both = graph.add(Concatenate(), *ways)
     dense = Dense(units=20, use_bias=False, kernel_initializer=initializer)
@@ -100,16 +93,9 @@ def test_a_big_nets_channels_are_kept_on_one_side_of_their_kinks() -> None:
 def test_a_filter_that_ties_a_pools_window_is_drawn_anew() -> None:
     pixels = np.array([[[[1, 0], [0, 1]], [[-1, -1], [-1, -1]]]], np.float64)
     kernel = np.array([[1, 1], [1 + 1e-6, 0.3]], np.float32)[None, None]
-    conv = Conv2D(
-        filters=2,
-        kernel_size=(1, 1),
-        strides=(1, 1),
-        padding="valid",
-        use_bias=False,
-        kernel_initializer=GlorotUniform(),
-    )
+    convolution = conv(filters=2, kernel_size=(1, 1), padding="valid")
     pool = MaxPool2D(pool_size=(2, 2), strides=(2, 2), padding="valid")
-    drawn = _drawn_apart(conv, kernel, [pool], pixels, POOL_GAP)
+    drawn = _drawn_apart(convolution, kernel, [pool], pixels, POOL_GAP)
     second, first = np.sort((pixels @ drawn[0, 0]).reshape(4, 2), axis=0)[-2:]
     assert (first - second).min() > POOL_GAP
     assert np.array_equal(drawn[..., 1], kernel[..., 1])

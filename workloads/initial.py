@@ -5,7 +5,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,16 @@ def initial_weights(network: Network, seed: int) -> Weights:
             weights[name] = _draw_kernel(stream, initializers[name], shape)
         else:
             weights[name] = np.full(shape, _CONSTANTS.get(name.rsplit("/", 1)[-1], 0.0), np.float32)
+    for layer, bias in forget_biases(network, weights):
+        bias[:] = layer.forget_bias
+    return weights
+
+
+def forget_biases(network: Network, weights: Weights) -> Iterator[tuple[LSTM, NDArray[np.float32]]]:
+    """Yield each LSTM with the view of its bias (units,) that belongs to the forget gates."""
     for node in network.nodes:
         if isinstance(node.layer, LSTM):
-            weights[f"{node.name}/bias"][node.layer.units : 2 * node.layer.units] = node.layer.forget_bias
-    return weights
+            yield node.layer, weights[f"{node.name}/bias"][node.layer.units : 2 * node.layer.units]
 
 
 def _drawn(layer: Layer) -> dict[str, Initializer]:

@@ -29,6 +29,7 @@ from workloads.spec import (
     Pair,
     PositionEmbedding,
     Shape,
+    Workload,
 )
 
 ATTENTION_PARTS = ("query", "key", "value", "output")
@@ -146,6 +147,12 @@ def output_shapes(network: Network) -> dict[str, Shape]:
     for node in network.nodes:
         shapes[node.name] = output_shape(node.layer, *(shapes[name] for name in node.inputs))
     return shapes
+
+
+def label_shape(workload: Workload) -> Shape:
+    """Return the shape of one sample's labels: of cross-entropy one for each place of the output, and else one."""
+    network = workload.network
+    return output_shapes(network)[network.nodes[-1].name][:-1] if workload.loss == "softmax-cross-entropy" else ()
 
 
 def weight_shapes(network: Network) -> dict[str, Shape]:
