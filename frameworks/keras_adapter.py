@@ -98,7 +98,7 @@ class Rescale(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Return the scaled images."""
-        return x * keras.ops.convert_to_tensor(self._factors)
+        return x * keras.ops.convert_to_tensor(self._factors, self.compute_dtype)
 
 
 class ResponseNorm(keras.layers.Layer):

@@ -89,8 +89,9 @@ ROUNDINGS = 10.0
 MOST_ROUNDING = 0.05
 """Beyond this a comparison would say nothing, so no rounding excuses it."""
 DIRECTIONS = 4
-"""Along how many random directions gradients are compared, each of which moves its share of the weights; a big net has
-one before its max pools and one behind. A direction that is off is halved until one weight is left."""
+"""Along how many random directions gradients are compared, each of which moves its share of the weights; where weights
+are chosen away from kinks, along so many before max pools and as many behind, and in a big net along one each. A
+direction that is off is halved until one weight is left."""
 
 UNITS: dict[Precision, float] = {
     "float64": 2.0**-53,
@@ -215,7 +216,7 @@ class _Comparison:
     """One workload in one precision: a model without dropout that is trained batch by batch beside the oracle."""
 
     def __init__(self, adapter: Adapter, workload: Workload, precision: Precision, probe: "Probe") -> None:
-        self._few_kinks = has_chosen_weights(workload.network, precision)
+        self._chosen = has_chosen_weights(workload.network, precision)
         self._adapter, self._precision, self._weights = adapter, precision, probe.weights
         self._images, self._labels, self._batches = probe.images, probe.labels, probe.batches
         self._whole = replace(workload, batch_size=probe.full)
@@ -308,8 +309,10 @@ class _Comparison:
             return {"": float(np.max(np.abs(np.subtract(changed, slopes))))}
 
         if self._precision != "float64":
-            # An update is as wrong as its gradient.
-            self._rounding |= {"loss": changes, "gradients": changes_of_slopes, "weights": changes_of_slopes}
+            self._rounding |= {"loss": changes, "gradients": changes_of_slopes}
+        if self._precision == "float32":
+            # An update is as wrong as its gradient. A short precision is not excused: its weights are to be float32.
+            self._rounding["weights"] = changes_of_slopes
         yield self._scalar("loss", loss, expected)
         errors: dict[str, dict[str, float]] = {kind: {} for kind, _ in groups}
         for (kind, names), rising in zip(groups, slopes, strict=True):
@@ -329,17 +332,15 @@ class _Comparison:
     def _groups_of_gradients(self, names: list[str]) -> list[tuple[str, list[str]]]:
         """Return the weights that are compared together, each group with what it is held to.
 
-        In a big net some pool's window may hold two values within rounding of each other, and rounding decides where it
-        sends its gradient: that reaches the weights before it.
+        Where weights had to be chosen away from kinks, some pool's window may still hold two values within rounding of
+        each other, and rounding decides where it sends its gradient: that reaches the weights before it.
         """
-        if not self._few_kinks:
-            count = min(DIRECTIONS, len(names))
-            return [("gradients", names[first::count]) for first in range(count)]
-        before = _before_max_pools(self._network)
+        before = _before_max_pools(self._network) if self._chosen else set()
         sides: dict[str, list[str]] = {"gradients before max pools": [], "gradients": []}
         for name in names:
             sides["gradients before max pools" if name.rsplit("/", 1)[0] in before else "gradients"].append(name)
-        return [(kind, side) for kind, side in sides.items() if side]
+        most = 1 if is_big(self._network) else DIRECTIONS
+        return [(kind, side[first::most]) for kind, side in sides.items() for first in range(min(most, len(side)))]
 
     def _updates(self) -> Iterator[Finding]:
         """Train some batches, with predictions between them; the oracle updates with the gradients of the model."""

@@ -88,9 +88,13 @@ class Cell:
     def label(self) -> str:
         """Name the cell for people, e.g. `torch · cpu · mnist-mlp units=64 · batch 128`."""
         device = self.device if self.cores is None else f"{self.device} with {self.cores} of its cores"
-        measure = f" · {self.measure} steps" if self.steps else ""
-        repeat = f" · repeat {self.repeat + 1}" if self.repeat else ""
-        return f"{self.tool} · {device} · {self.workload.label} · batch {self.workload.batch_size}{measure}{repeat}"
+        others = [
+            self.precision if self.precision != PRECISIONS[0] else "",
+            f"{self.measure} steps" if self.steps else "",
+            f"repeat {self.repeat + 1}" if self.repeat else "",
+        ]
+        told = self.tool, device, self.workload.label, f"batch {self.workload.batch_size}", *filter(None, others)
+        return " · ".join(told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +230,7 @@ def _mismatch(cell: Cell) -> str | None:
         return "target_error_rate is given and steps are measured; accepted: it with epochs. Remove it."
     if cell.measure != "epochs" and workload.batch_size > samples:
         return (
-            f"a step takes {workload.batch_size} images and there are {samples}; accepted: a batch size up to "
+            f"a step takes {workload.batch_size} samples and there are {samples}; accepted: a batch size up to "
             f"{samples}, or a larger train_samples of the model. Correct the matrix."
         )
     return None

@@ -30,7 +30,7 @@ from harness.statistics import StepSummary, summarize_steps
 CALLS = 4
 """Up to how many steps, warm-up and all, are shown one by one."""
 STEP_EXPLANATION = [
-    "Tables by step are about one batch of images that lies on the device, the same at every step; labels of noise are",
+    "Tables by step are about one batch that lies on the device, the same at every step; labels of noise are",
     "drawn anew. `forward` is inference with its output copied to the host, `gradients` the loss and every gradient",
     "copied to the host without an update, `train` one update and the loss before it. ms per batch is the mean of the",
     "timed steps ± their population standard deviation; samples/s is the batch over that mean ± its uncertainty",

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from frameworks import proof, torch_adapter
-from frameworks.base import Model, OutputsFirst, Precision
+from frameworks.base import LOSS_SCALE, Model, OutputsFirst, Precision
 from frameworks.proof import level_reached, prove
 from frameworks.torch_adapter import Attention, Norm, Recurrent, TorchAdapter, TorchModel
 from workloads import make_workload
@@ -296,6 +296,26 @@ def biased_norm(self: Norm, x: torch.Tensor) -> torch.Tensor:
 NORM = Norm.forward
 
 
+def init_with_scaled_loss(self: TorchModel, *settings: Any) -> None:
+    """Multiply the loss of a net in a short precision before it is differentiated, as in float16."""
+    INIT(self, *settings)
+    if self._short:
+        self._loss_scale = self._optimizer._loss_scale = LOSS_SCALE
+
+
+def train_without_master_weights(self: TorchModel, *batches: Any) -> float:
+    """Keep no more of a weight than the short precision has."""
+    loss = TRAIN_BATCHES(self, *batches)
+    if self._short:
+        with torch.no_grad():
+            for weight in self._parameters.values():
+                weight.copy_(weight.to(self._short))
+    return loss
+
+
+TRAIN_BATCHES = TorchModel.train_batches
+
+
 def one_mask_for_all(self: nn.Dropout, x: torch.Tensor) -> torch.Tensor:
     """Drop the same places of every sample."""
     return x * nn.functional.dropout(torch.ones_like(x[:1]), self.p, self.training)
@@ -452,11 +472,12 @@ def outputs_as_before_exchange(self: TorchModel, images: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """What is planted into the proof of `workload`."""
+    """What is planted into the proof of `workload` in a precision."""
 
     workload: Callable[[], Workload]
     change: Change = lambda workload: workload
     patches: tuple[tuple[Any, str, Any], ...] = ()
+    precision: Precision = "float32"
 
 
 def _lstm(**options: Any) -> tuple[tuple[Any, str, Any], ...]:
@@ -649,6 +670,23 @@ MUTANTS = {
         patches=((nn.GELU, "forward", lambda self, x: x / 2 * (1 + (x / math.sqrt(2)).erf())),),
     ),
     "layer norm written out": Mutant(workload=attentive, patches=((nn.LayerNorm, "forward", norm_written_out),)),
+    "gradients of a scaled loss taken for the loss's": Mutant(
+        workload=plain,
+        patches=(
+            (TorchModel, "__init__", init_with_scaled_loss),
+            (torch_adapter, "unscale", lambda gradients, loss_scale: None),
+        ),
+        precision="bfloat16",
+    ),
+    "weights no longer than what is multiplied": Mutant(
+        workload=plain, patches=((TorchModel, "train_batches", train_without_master_weights),), precision="bfloat16"
+    ),
+    "a scaled loss": Mutant(
+        workload=plain, patches=((TorchModel, "__init__", init_with_scaled_loss),), precision="bfloat16"
+    ),
+    "nothing, in bfloat16": Mutant(workload=normalised, precision="bfloat16"),
+    "nothing, in a recurrent net in bfloat16": Mutant(workload=recurrent, precision="bfloat16"),
+    "nothing, in a net of attention in bfloat16": Mutant(workload=attentive, precision="bfloat16"),
     "nothing, in a recurrent net": Mutant(workload=recurrent),
     "nothing, in a net of attention": Mutant(workload=attentive),
     "nothing": Mutant(workload=plain),
@@ -662,7 +700,8 @@ def judge(mutant: Mutant, precisions: tuple[Precision, ...]) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         for owner, name, replacement in mutant.patches:
             stack.enter_context(patch.object(owner, name, replacement))
-        findings = prove(Planted(mutant.change, precisions), mutant.workload(), "float32")
+        planted = Planted(mutant.change, (*precisions, mutant.precision))
+        findings = prove(planted, mutant.workload(), mutant.precision)
     failures = [finding for finding in findings if not finding.holds]
     shown = {f"{x.level} {x.precision} {x.what}": f"{x.worst:.3g} at {x.where}" for x in failures}
     return {"reached": level_reached(findings), "failures": shown}

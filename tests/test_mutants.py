@@ -79,6 +79,8 @@ CAUGHT = {
     "token 0 taken for padding": "S3",
     "rows that a batch lacks left alone": "S3",
     "loss summed over places": "S3",
+    "gradients of a scaled loss taken for the loss's": "S3",
+    "weights no longer than what is multiplied": "S3",
 }
 """The level at which each mutant of tests/mutants.py must be caught: all below hold, this one does not."""
 ONLY_IN_THE_UPDATE = (
@@ -90,7 +92,8 @@ EQUIVALENT = (
     "pool and ReLU exchanged", "same padding spelt out", "Nesterov without momentum",
     "gradients added up in another order", "nothing", "nothing, in the other net",
     "nothing, in a net that is not trained", "nothing, in a recurrent net", "nothing, in a net of attention",
-    "LSTM written out", "attention written out", "keys without bias", "GELU written out", "layer norm written out",
+    "a scaled loss", "nothing, in bfloat16", "nothing, in a recurrent net in bfloat16",
+    "nothing, in a net of attention in bfloat16", "LSTM written out", "attention written out", "keys without bias", "GELU written out", "layer norm written out",
 )  # fmt: skip
 
 

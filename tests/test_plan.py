@@ -114,7 +114,7 @@ def test_included_cells_may_measure_something_else(tmp_path: Path) -> None:
         ({"noise": True}, BASE, r"torch · cpu · odd .* the data of odd is noise; accepted: `measure: steps`"),
         ({"optimizer": None}, BASE, r"odd has no optimiser; accepted: `measure: steps` with .*\[forward, gradients\]"),
         ({"optimizer": None}, BASE + STEPS, r"train steps cannot be measured: odd has no optimiser"),
-        ({}, BASE + STEPS + "batch_sizes: [9999]", r"a step takes 9999 images and there are 1437; accepted: a batch"),
+        ({}, BASE + STEPS + "batch_sizes: [9999]", r"a step takes 9999 samples and there are 1437; accepted: a batch"),
     ],
 )
 def test_a_workload_that_cannot_be_measured_so_is_refused(
