@@ -170,11 +170,12 @@ def _wide() -> Workload:
 
 
 def _lstm() -> Workload:
-    """A net of recurrent layers, all states of the first and the last state of the second."""
+    """A net of recurrent layers, all states of the first and the last state of the second, and others around each."""
     recurrent = partial(LSTM, kernel_initializer=GlorotUniform(), recurrent_initializer=GlorotUniform())
     layers = (
         Embedding(input_dim=REVIEW_TOKENS, output_dim=7, embeddings_initializer=GlorotUniform()),
         recurrent(units=6, return_sequences=True, forget_bias=1.0),
+        dense(units=4),
         recurrent(units=5, return_sequences=False, forget_bias=0.0),
         dense(units=2),
     )
