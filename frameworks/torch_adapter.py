@@ -490,7 +490,7 @@ def _compile(net: Net, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Ten
     """
     # Backends that differentiate the graph and then call its operations trip over strides of ambiguous shapes.
     backend = "inductor" if dtype is torch.float32 else "eager"
-    # Parts share the code of one function, which else is compiled eight times at most, for all parts and sizes of batch.
+    # Parts share the code of one function, which else is compiled eight times at most, for all of them.
     compiled = partial(torch.compile, backend=backend, dynamic=False, fullgraph=True, isolate_recompiles=True)
     parts = [compiled(part) if takes else part for takes, part in net.parts()]
     if len(parts) == 1:
