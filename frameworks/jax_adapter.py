@@ -91,6 +91,11 @@ def _average_pool(x: jax.Array, layer: AveragePool2D, before: Shape) -> jax.Arra
     return sum(_slices(x, layer, before, 0.0)) / counts[..., None].astype(x.dtype)
 
 
+def _plus(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """Add a weight that is never short, so that its gradient is no sum of short numbers, and return the type of x."""
+    return (x + weight).astype(x.dtype)
+
+
 def _normalize(x: jax.Array, layer: BatchNorm, own: Arrays, mean: jax.Array, variance: jax.Array) -> jax.Array:
     """Normalise by statistics that are never short, and return the type of x."""
     factor = lax.rsqrt(variance + layer.epsilon)
@@ -123,11 +128,11 @@ def _lstm(x: jax.Array, layer: LSTM, own: Arrays) -> jax.Array:
         parts = x @ own["kernel"] + h @ own["recurrent_kernel"] + own["bias"]
         i, f, g, o = jnp.split(parts, 4, axis=-1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(x.dtype)
         return (h, c), h if layer.return_sequences else None
 
-    start = jnp.zeros((len(x), layer.units), x.dtype)
-    (last, _), states = lax.scan(step, (start, start), x.swapaxes(0, 1))
+    start = tuple(jnp.zeros((len(x), layer.units), dtype) for dtype in (x.dtype, own["bias"].dtype))
+    (last, _), states = lax.scan(step, start, x.swapaxes(0, 1))
     return states.swapaxes(0, 1) if layer.return_sequences else last
 
 
@@ -137,7 +142,7 @@ def _attention(x: jax.Array, layer: MultiHeadAttention, own: Arrays) -> jax.Arra
 
     def project(part: str, values: jax.Array) -> jax.Array:
         values = values @ own[f"{part}_kernel"]
-        return values + own[f"{part}_bias"] if layer.use_bias else values
+        return _plus(values, own[f"{part}_bias"]) if layer.use_bias else values
 
     queries, keys, values = (
         project(part, x).reshape(samples, places, layer.heads, -1) for part in ("query", "key", "value")
@@ -151,7 +156,7 @@ def _attention(x: jax.Array, layer: MultiHeadAttention, own: Arrays) -> jax.Arra
 
 
 class Net:
-    """A network of the spec as a pure function, whose arithmetic is of the type `dtype` but for normalisations."""
+    """A network of the spec as a pure function, whose products are of the type `dtype`."""
 
     def __init__(self, network: Network, dtype: str) -> None:
         self._steps = schedule(network)
@@ -159,12 +164,11 @@ class Net:
         self._dtype = dtype
 
     def _short(self, weights: Arrays) -> Arrays:
-        """Return the weights as the arithmetic takes them."""
-        wide = ("gamma", "beta", "moving_mean", "moving_variance")
-        return {name: x if name.endswith(wide) else x.astype(self._dtype) for name, x in weights.items()}
+        """Return the weights as the net takes them: those of products short."""
+        return {name: x.astype(self._dtype) if name.endswith("kernel") else x for name, x in weights.items()}
 
     def _cast(self, x: jax.Array) -> jax.Array:
-        """Return images in the type of the arithmetic, and tokens as they are."""
+        """Return images in the type of products, and tokens as they are."""
         return x if jnp.issubdtype(x.dtype, jnp.integer) else x.astype(self._dtype)
 
     def infer(self, weights: Arrays, moving: Arrays, x: jax.Array, outputs: Arrays | None = None) -> jax.Array:
@@ -218,14 +222,14 @@ class Net:
                 x = lax.conv_general_dilated(
                     x, own["kernel"], strides, amounts, dimension_numbers=layouts, feature_group_count=groups
                 )
-                return x + own["bias"] if node.layer.use_bias else x
+                return _plus(x, own["bias"]) if node.layer.use_bias else x
             case Dense():
                 x = x @ own["kernel"]
-                return x + own["bias"] if node.layer.use_bias else x
+                return _plus(x, own["bias"]) if node.layer.use_bias else x
             case Embedding():
-                return own["embeddings"][x]
+                return own["embeddings"][x].astype(self._dtype)
             case PositionEmbedding():
-                return x + own["embeddings"]
+                return _plus(x, own["embeddings"])
             case LSTM():
                 return _lstm(x, node.layer, own)
             case MultiHeadAttention():

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frameworks.base import Adapter, Images, Labels, Model, Precision
+from frameworks.base import MIXED, Adapter, Images, Labels, Model, Precision
 from frameworks.reference import (
     Optimizer,
     apply,
@@ -120,10 +120,13 @@ OF_SHORT: dict[str, float] = {
     "outputs": 32.0,
     "loss": 4.0,
     "gradients": 32.0,
-    "gradients before max pools": 64.0,
+    "gradients before max pools": 96.0,
+    "weights": 4.0,
     "moving statistics": 4.0,
 }
-"""What is allowed in a precision shorter than float32, in its UNITS; what is not here is float32 there, too."""
+"""Largest relative differences in precisions shorter than float32, in their UNITS."""
+MOST_SHORT = 0.5
+"""The largest share of a weight's numbers that may fit into a short precision, by chance."""
 ROUNDING_ALONE = 1e-12
 """Below this share of a net's largest gradient one that should be 0 may lie: some 1e4 of float64's rounding."""
 SHARE_OF_SIZE = 0.05
@@ -311,7 +314,7 @@ class _Comparison:
         if self._precision != "float64":
             self._rounding |= {"loss": changes, "gradients": changes_of_slopes}
         if self._precision == "float32":
-            # An update is as wrong as its gradient. A short precision is not excused: its weights are to be float32.
+            # An update is as wrong as its gradient.
             self._rounding["weights"] = changes_of_slopes
         yield self._scalar("loss", loss, expected)
         errors: dict[str, dict[str, float]] = {kind: {} for kind, _ in groups}
@@ -369,6 +372,8 @@ class _Comparison:
         magnified = self._magnified(largest)
         trained = {name: oracle.weights[name] for name in weight_shapes(self._network) if name not in magnified}
         yield self._moved("weights after updates", got, trained, "weights", {})
+        if self._precision in MIXED:
+            yield self._kept(got)
         logits = forward(self._network, got, self._seen)
         yield self._logits("S3", "logits after updates", self._model, logits)
         if not moving_shapes(self._network):
@@ -387,6 +392,22 @@ class _Comparison:
             yield strict
             return
         yield replace(natural, note="its moving variance is without Bessel's correction, which inference alone sees")
+
+    def _kept(self, weights: Weights) -> Finding:
+        """Compare the share of each weight's numbers that fit into the short precision: of float32's hardly any do."""
+        shares = {}
+        for name in weight_shapes(self._network):
+            in_units = np.frexp(weights[name])[0] / UNITS[self._precision]
+            shares[name] = float(np.mean(in_units == np.round(in_units)))
+        where = max(shares, key=lambda name: shares[name])
+        return Finding(
+            level="S3",
+            what="share of short weights",
+            worst=shares[where],
+            where=where,
+            tolerance=MOST_SHORT,
+            precision=self._precision,
+        )
 
     def _magnified(self, largest: Mapping[str, float]) -> set[str]:
         """Return the weights whose gradients are rounding alone, of which the optimiser takes steps all the same.
@@ -465,7 +486,7 @@ def _tolerance(precision: Precision, quantity: str) -> float:
     """Return the largest relative difference of a quantity that is allowed whatever the net."""
     if (precision, quantity) in TOLERANCES:
         return TOLERANCES[precision, quantity]
-    return OF_SHORT[quantity] * UNITS[precision] if quantity in OF_SHORT else TOLERANCES["float32", quantity]
+    return OF_SHORT[quantity] * UNITS[precision]
 
 
 def _listed(names: list[str]) -> str:

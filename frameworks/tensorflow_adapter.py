@@ -293,9 +293,12 @@ class TensorFlowModel(Model):
         return images if images.dtype == tf.int32 else tf.cast(images, self._short)
 
     def _own(self, node: Node) -> Tensors:
-        """Return a node's weights by kind, in the type of the net's arithmetic but for normalisations."""
+        """Return a node's weights by kind, in the type of the net's arithmetic but for normalisations.
+
+        Of a table rows are cast once they have been taken.
+        """
         own = self._weights_of.get(node.name, {})
-        if isinstance(node.layer, BatchNorm | LayerNorm) or self._short == self._precision:
+        if isinstance(node.layer, BatchNorm | LayerNorm | Embedding) or self._short == self._precision:
             return own
         return {kind: tf.cast(weight, self._short) for kind, weight in own.items()}
 
@@ -310,7 +313,7 @@ class TensorFlowModel(Model):
                     return _batch_norm(inputs[0], node.layer, own, moving)[0]
                 case Dropout():
                     return inputs[0]
-            return _apply(node, own, *inputs)
+            return tf.cast(_apply(node, own, *inputs), self._short)
 
         return tf.cast(work_off(self._steps, self._inputs(images), apply, outputs), self._precision)
 
@@ -328,7 +331,7 @@ class TensorFlowModel(Model):
                     return y
                 case Dropout(rate=rate):
                     return tf.nn.experimental.stateless_dropout(inputs[0], rate, seeds[node.name], rng_alg="philox")
-            return _apply(node, own, *inputs)
+            return tf.cast(_apply(node, own, *inputs), self._short)
 
         return tf.cast(work_off(self._steps, self._inputs(images), apply), self._precision), statistics
 
