@@ -93,7 +93,8 @@ EQUIVALENT = (
     "gradients added up in another order", "nothing", "nothing, in the other net",
     "nothing, in a net that is not trained", "nothing, in a recurrent net", "nothing, in a net of attention",
     "a scaled loss", "nothing, in bfloat16", "nothing, in a recurrent net in bfloat16",
-    "nothing, in a net of attention in bfloat16", "LSTM written out", "attention written out", "keys without bias", "GELU written out", "layer norm written out",
+    "nothing, in a net of attention in bfloat16", "LSTM written out", "attention written out", "keys without bias",
+    "GELU written out", "layer norm written out",
 )  # fmt: skip
 
 
