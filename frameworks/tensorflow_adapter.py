@@ -276,6 +276,7 @@ class TensorFlowModel(Model):
         labels, order = tf.TensorSpec((None, *label_shape(workload)), tf.int32), tf.TensorSpec((None,), tf.int64)
         settings, update = tf.TensorSpec((None, 2), self._precision), tf.TensorSpec((), tf.int64)
         compiled = {"autograph": False, "jit_compile": jit_compile}
+        self._product = tf.function(tf.matmul, **compiled)
         self._infer = tf.function(self._logits, input_signature=[images], **compiled)
         self._infer_placed = tf.function(self._logits, **compiled)
         self._differentiate = tf.function(self._loss_and_gradients, **compiled)
@@ -438,7 +439,7 @@ class TensorFlowModel(Model):
         with tf.device(self._device):
             x, y = tf.cast(a, self._short), tf.cast(b, self._short)
             for _ in range(times):
-                x = tf.matmul(x, y)
+                x = self._product(x, y)
             return tf.cast(x, tf.float32).numpy()
 
     def synchronize(self) -> None:
