@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from frameworks import TOOLS
 from frameworks.base import Device
+from harness.yaml_checks import read_yaml
 from workloads import make_workload
 from workloads.errors import UserError, unknown
 from workloads.spec import Workload
@@ -123,12 +123,7 @@ def load_matrix(path: Path) -> list[Cell]:
 
     Raises UserError for anything it does not know.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"matrix {path} cannot be read ({error.strerror}). Give the path of a matrix file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"matrix {path} is not YAML: {error}. Correct the file and start again.") from error
+    content = read_yaml(path, "matrix", "Give the path of a matrix file.")
     if not isinstance(content, dict):
         raise UserError(f"matrix {path} holds {content!r}; accepted: keys {', '.join(KEYS)}. Correct the file.")
     for key in content:

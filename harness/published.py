@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from frameworks.base import Device
 from harness.places import PROJECT
 from harness.plan import DEVICES, STEP_KINDS, Measure
@@ -23,6 +21,7 @@ from harness.yaml_checks import (
     check_texts,
     check_whole,
     read_keys,
+    read_yaml,
 )
 from workloads import make_workload
 from workloads.errors import UserError
@@ -122,12 +121,7 @@ FIGURE_MAY_LACK = ("parameters", "epochs", *TIMES, *BESIDE, "error_pct", "accura
 @cache
 def load_published(path: Path = PUBLISHED) -> tuple[Figure, ...]:
     """Return all published figures in the order of their file. Raises UserError for whatever it does not know."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"published figures {path} cannot be read ({error.strerror}). Restore the file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"published figures {path} are not YAML: {error}. Correct the file.") from error
+    content = read_yaml(path, "file of published figures", "Restore it.")
     parts = read_keys(content, {"notes": check_mapping, "sources": check_list}, (), path.name)
     notes = {name: check_text(note, f"{path.name} notes.{name}") for name, note in parts["notes"].items()}
     return tuple(

@@ -3,12 +3,25 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from workloads.errors import UserError, unknown
 
 Check = Callable[[Any, str], Any]
 """From a value and its path to what is kept of it. Raises UserError for a value that is not accepted."""
+
+
+def read_yaml(path: Path, what: str, advice: str) -> Any:
+    """Return what a YAML file holds. Raises UserError, which says `what` the file is and what to do without it."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{what} {path} cannot be read ({error.strerror}). {advice}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} {path} is not YAML: {error}. Correct the file.") from error
 
 
 def read_keys(entry: Any, checks: Mapping[str, Check], may_lack: Iterable[str], where: str) -> dict[str, Any]:

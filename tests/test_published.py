@@ -274,11 +274,11 @@ def test_a_mistake_in_a_figure_is_said_with_its_place(tmp_path: Path, changes: d
 
 
 def test_a_file_that_is_not_there_or_no_yaml_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"published figures .*none.yaml cannot be read \(No such file"):
+    with pytest.raises(UserError, match=r"file of published figures .*none.yaml cannot be read \(No such file"):
         load_published(tmp_path / "none.yaml")
     path = tmp_path / "figures.yaml"
     path.write_text("notes: [", encoding="utf-8")
-    with pytest.raises(UserError, match=r"published figures .*figures.yaml are not YAML"):
+    with pytest.raises(UserError, match=r"file of published figures .*figures.yaml is not YAML"):
         load_published(path)
 
 
