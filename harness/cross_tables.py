@@ -1,4 +1,4 @@
-"""The same cells on several places, side by side: core counts, CPU against GPU, GPUs of several machines."""
+"""The same cells side by side: by core count, CPU against GPU, by precision, on GPUs of several machines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -21,6 +21,7 @@ from harness.frames import (
     was_run,
 )
 from harness.markdown import MISSING, Notes, Section, as_table, counted, device_name, escape, to_markdown
+from harness.plan import PRECISIONS
 from harness.ranking import enough_runs, interval_text, ratio_text
 from harness.statistics import ratio_interval
 
@@ -29,6 +30,8 @@ Place = tuple[Any, ...]
 GPU_PLACE = ["gpu_names", "gpus", "machine", "cores"]
 ACROSS = ["suite", "model", "spec", "batch_size", "precision", "measure", "epochs", "seed"]
 """What cells of several machines have to agree in to stand side by side."""
+PRECISELY = ["model", "batch_size", "measure", "epochs", "seed", "device", "cores"]
+"""What cells of one machine have to agree in to stand side by side in several precisions."""
 
 
 def render_cores(rows: Sequence[Row]) -> list[Section]:
@@ -85,6 +88,38 @@ def device_table(rows: Sequence[Row], places: Sequence[Place], notes: Notes) -> 
             line[f"{device_name(*place)} ({_unit(rows[0])})"] = outcome(cells.get(place), notes)
         for place in places[1:]:
             line[f"Speedup {device_name(*place)}"] = speedup_text(cells.get(places[0]), cells.get(place))
+        lines.append(line)
+    return as_table(lines)
+
+
+def render_precisions(rows: Iterable[Row]) -> list[Section]:
+    """Return what shorter precisions bring, net by net and place by place; nothing where there is one precision."""
+    sections = []
+    for _, cells in group_rows(most_steps(rows), PRECISELY):
+        there = {precision for (precision,), here in group_rows(cells, ["precision"]) if was_run(here)}
+        if len(there) > 1:
+            sections.append(_render_precisions(cells, [precision for precision in PRECISIONS if precision in there]))
+    return [Section(title="By precision", parts=sections)] if sections else []
+
+
+def _render_precisions(cells: Sequence[Row], precisions: Sequence[str]) -> Section:
+    first, notes = cells[0], Notes()
+    table = to_markdown(precision_table(cells, precisions, notes))
+    caption = f"Speedup is the time in {precisions[0]} over this one. {_describe_cells(cells)}"
+    place = device_name(first["device"], first["cores"])
+    title = f"{first['model']}: batch {first['batch_size']}, {name_measure(first)}, seed {first['seed']}, {place}"
+    return Section(title=title, lines=[table, "", *notes.lines(), caption, ""])
+
+
+def precision_table(rows: Sequence[Row], precisions: Sequence[str], notes: Notes) -> pd.DataFrame:
+    """Return times by tool and precision, and how many times faster each precision is than the first."""
+    lines = []
+    for tool, cells in _by_tool(rows, ["precision"]):
+        line = {"Tool": escape(tool)}
+        for precision in precisions:
+            line[f"{precision} ({_unit(rows[0])})"] = outcome(cells.get((precision,)), notes)
+        for precision in precisions[1:]:
+            line[f"Speedup, {precision}"] = speedup_text(cells.get((precisions[0],)), cells.get((precision,)))
         lines.append(line)
     return as_table(lines)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.audit import LEVELS
 from harness.batch_tables import render_batches
-from harness.cross_tables import render_cores, render_devices, render_machines
+from harness.cross_tables import render_cores, render_devices, render_machines, render_precisions
 from harness.frames import (
     Row,
     describe_absence,
@@ -86,7 +86,7 @@ def _how_to_read(rows: Iterable[Row]) -> Section:
 
 
 def _machine(rows: Sequence[Row]) -> Section:
-    """Return the tables of one machine and suite: sizes, models by epochs, models by step, nets and batches."""
+    """Return the tables of one machine and suite: sizes, models by epochs and by step, precisions, batches."""
     host, counts = rows[-1], count_parameters(rows)
     title = f"Machine {host['machine']}: {describe_machine(host)} (suite {host['suite']})"
     parts = [render_sweep(sweep) for sweep in find_sweeps(rows, counts)]
@@ -95,7 +95,7 @@ def _machine(rows: Sequence[Row]) -> Section:
     by_step = [row for row in rows if row["measure"] != "epochs"]
     parts += [_net(cells) for cells in _in_order(group_rows(by_step, STEPPED), counts)]
     old = [OLD_SUITES[host["suite"]], ""] if host["suite"] in OLD_SUITES else []
-    return Section(title=title, lines=old, parts=[*parts, *render_batches(by_step)])
+    return Section(title=title, lines=old, parts=[*parts, *render_precisions(rows), *render_batches(by_step)])
 
 
 def _in_order(groups: Iterable[tuple[Any, list[Row]]], counts: Mapping[str, int]) -> list[list[Row]]:

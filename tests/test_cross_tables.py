@@ -7,7 +7,7 @@ import pytest
 
 from harness.audit import no_verdict
 from harness.batch_tables import render_batches
-from harness.cross_tables import cores_table, render_cores, render_devices, render_machines
+from harness.cross_tables import cores_table, render_cores, render_devices, render_machines, render_precisions
 from harness.frames import Row, most_steps, to_frame
 from harness.markdown import Notes, Section, render_sections
 from harness.plan import Steps
@@ -64,6 +64,20 @@ def cpu_and_gpu() -> list[Row]:
     )  # fmt: skip
 
 
+def two_precisions() -> list[Row]:
+    """Steps of two tools in two precisions, one of which failed in one; what is in one, and what is not to be had."""
+    short = {"precision": "bfloat16"}
+    return rows_of(
+        make_step_content(make_step_cell("torch"), [9.0, 0.4, 0.4, 0.4]),
+        make_step_content(make_step_cell("torch", **short), [9.0, 0.1, 0.1, 0.1]),
+        make_step_content(make_step_cell("jax"), [9.0, 0.3, 0.3, 0.3]),
+        make_step_content(make_step_cell("jax", **short), [9.0, 0.3, 0.3, 0.3], **FAILED),
+        make_step_content(make_step_cell("mxnet", **short), [9.0], status="unsupported", reason="float32 alone"),
+        make_step_content(make_step_cell("torch", precision="tf32"), [9.0], status="unsupported", reason="no GPU"),
+        make_content(make_cell("torch"), [1.0]),
+    )
+
+
 def two_machines() -> list[Row]:
     """Two GPUs of two machines; what is of another suite or on a CPU stands beside nothing."""
     return rows_of(
@@ -76,7 +90,10 @@ def two_machines() -> list[Row]:
 
 
 def test_the_tables_are_the_golden_ones() -> None:
-    sections = [*render_cores(several_cores()), *render_devices(cpu_and_gpu()), *render_machines(two_machines())]
+    sections = [
+        *render_cores(several_cores()), *render_devices(cpu_and_gpu()), *render_precisions(two_precisions()),
+        *render_machines(two_machines()),
+    ]  # fmt: skip
     assert "\n".join(render_sections(sections)) == GOLDEN.read_text()
 
 
@@ -96,9 +113,17 @@ def test_the_gpu_is_compared_with_the_cpu_of_most_cores() -> None:
     assert cells_of(section) == ["torch", "5.00", "1.00", "5.00"]
 
 
+def test_a_shorter_precision_is_compared_with_float32() -> None:
+    (section,) = render_precisions(two_precisions())
+    (table,) = section.parts
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.lines[0].splitlines()[2:]]
+    assert rows[0] == ["torch", "400.00", "100.00", "4.00"]
+    assert [(row[0], row[1], row[3]) for row in rows[1:]] == [("jax", "300.00", "–"), ("mxnet", "–", "–")]
+
+
 def test_one_place_alone_has_no_table() -> None:
     alone = rows_of(on_cores(1, "torch", 8.0))
-    assert [*render_cores(alone), *render_devices(alone), *render_machines(alone)] == []
+    assert [*render_cores(alone), *render_devices(alone), *render_precisions(alone), *render_machines(alone)] == []
     absent = make_content(make_cell("torch", device="gpu"), [1.0]) | {"status": "unavailable", "reason": "no GPU"}
     assert render_devices(rows_of(on_cores(1, "torch", 8.0), absent)) == []
 
