@@ -15,12 +15,14 @@ KEPT_BY_FLOAT32, KEPT_BY_TEN_BITS, BEYOND_FLOAT16 = 1 + 2.0**-12, 1 + 2.0**-9, 2
 
 float32 has 23 bits of fraction, TF32 and float16 have ten, bfloat16 seven; float16 ends at 65,504.
 """
-ENOUGH_S = 0.05
-"""How long the fewer of two numbers of products take at least, and from when on one product is large enough."""
 SIDES = (1024, 2048, 4096, 8192)
 """Of the matrices that are timed."""
+LONG_S = 0.05
+"""From how many seconds a product on none is timed that is larger."""
+ENOUGH_S = 0.2
+"""How long products one after another are to take at least, so that what their call takes besides weighs little."""
 ROUNDS = 3
-"""How often each number of products is timed; the least counts, since what disturbs only adds."""
+"""How often they are timed; the least counts, since what disturbs only adds."""
 
 
 def find_precision(multiply: Multiply) -> str:
@@ -41,18 +43,18 @@ def find_precision(multiply: Multiply) -> str:
 
 
 def measure_peak(multiply: Multiply) -> float:
-    """Return the GFLOP/s of products one after another, the most of any size up to one whose product takes ENOUGH_S."""
+    """Return the GFLOP/s of products one after another, the most of any size up to one whose product takes LONG_S."""
     most = 0.0
     for side in SIDES:
         product_s = _time_product(multiply, side)
         most = max(most, 2e-9 * side**3 / product_s)
-        if product_s > ENOUGH_S:
+        if product_s > LONG_S:
             break
     return most
 
 
 def _time_product(multiply: Multiply, side: int) -> float:
-    """Return the seconds of a product; what a call takes besides is the same for few and for three times as many."""
+    """Return the seconds of a product; what a call takes without any, to copy the matrices, is taken off."""
     stream = np.random.RandomState(0)
     a = stream.standard_normal((side, side)).astype(np.float32)
     # So divided, products one after another neither grow nor vanish.
@@ -63,10 +65,11 @@ def _time_product(multiply: Multiply, side: int) -> float:
         multiply(a, b, times)
         return perf_counter() - began
 
-    times = 1
-    for wakes_up in (1, 3):
+    for wakes_up in (0, 1):
         seconds(wakes_up)
+    times = 1
     while seconds(times) < ENOUGH_S:
         times *= 2
-    few_s, many_s = (min(seconds(number) for _ in range(ROUNDS)) for number in (times, 3 * times))
-    return max(many_s - few_s, 1e-9) / (2 * times)
+    pairs = [(seconds(0), seconds(times)) for _ in range(ROUNDS)]
+    empty_s, full_s = (min(each) for each in zip(*pairs, strict=True))
+    return max(full_s - empty_s, 1e-9) / times
