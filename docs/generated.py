@@ -8,12 +8,12 @@ Such a part stands between `<!-- generated: WHAT ... -->` and `<!-- end -->`.
 import re
 from collections.abc import Callable, Mapping
 
-from harness.captions import describe_table
+from harness.captions import describe_peaks, describe_table
 from harness.columns import COLUMNS
 from harness.frames import to_frame
 from harness.markdown import Notes, to_markdown
 from harness.places import PROJECT
-from harness.records import Record, read_records, write_whole
+from harness.records import read_records, write_whole
 from harness.tool_tables import tool_table
 
 PAGES = (PROJECT / "README.md", PROJECT / "docs" / "results.md")
@@ -34,18 +34,16 @@ def measured_table(folder: str, suite: str, model: str) -> str:
 
     Raises ValueError if it was not run.
     """
-    contents = (record.content for record in read_records(PROJECT / folder))
-    records = (
-        Record(content=content)
-        for content in contents
-        if (content["suite"], content["cell"]["model"], content["cell"]["device"]) == (suite, model, "cpu")
-    )
-    rows = [row for row in to_frame(records).to_dict("records") if row["measure"] == "epochs" and row["ran"]]
+    rows = [
+        row
+        for row in to_frame(read_records(PROJECT / folder)).to_dict("records")
+        if (row["suite"], row["model"], row["device"], row["measure"]) == (suite, model, "cpu", "epochs") and row["ran"]
+    ]
     if not rows:
         raise ValueError(f"{folder} holds no training of {model!r} of suite {suite}")
     notes = Notes()
     table = to_markdown(tool_table(rows, notes))
-    return "\n".join([table, "", *notes.lines(), describe_table(rows)])
+    return "\n".join([table, "", *notes.lines(), describe_table(rows), "", *describe_peaks(rows)]).rstrip()
 
 
 def column_table() -> str:

@@ -37,6 +37,8 @@ its gradients are divided by that (Micikevicius et al. 2018, section 3.2; 128 is
 """
 MIXED: tuple[Precision, ...] = ("bfloat16", "float16")
 LOSS_SCALE = 128.0
+AMPERE = (8, 0)
+"""The compute capability from which on NVIDIA's GPUs multiply in TF32 and bfloat16."""
 Difference = Literal["biased moving variance"]
 """How a framework may differ by nature from the spec. A moving variance is biased where it is fed the variance that
 normalises, without Bessel's correction n / (n − 1): inference sees it, no training step does."""
@@ -44,6 +46,11 @@ Images = NDArray[np.float32] | NDArray[np.int32]
 """Images (N, H, W, C) in float32, or tokens (N, T) in int32."""
 Labels = NDArray[np.int32]
 """Classes (N,), or (N, T) where every place of a sequence has one."""
+
+
+def gpu_precisions(capability: tuple[int, ...]) -> tuple[Precision, ...]:
+    """Return the precisions shorter than float32 that a GPU of a compute capability multiplies in."""
+    return ("tf32", "bfloat16", "float16") if capability >= AMPERE else ("float16",)
 
 
 class DeviceUnavailableError(Exception):
@@ -140,7 +147,8 @@ class Adapter(ABC):
         """Return why this framework cannot train the workload as it is specified, or None if it can."""
         if precision in self.precisions:
             return None
-        return f"of the precisions it has {', '.join(self.precisions)} here, and not {precision}"
+        here = ", ".join(each for each in self.precisions if each != "float64")
+        return f"it trains in {here} here, and not in {precision}"
 
     @abstractmethod
     def build(self, workload: Workload, weights: Weights, seed: int, precision: Precision) -> Model:

@@ -1,10 +1,10 @@
-"""JAX's device, for the adapters that run on it: memory that grows, IEEE float32; threads follow the affinity."""
+"""JAX's device, for the adapters that run on it: memory that grows, precisions; threads follow the affinity."""
 
 import os
 
 import jax
 
-from frameworks.base import Device, DeviceUnavailableError, Precision
+from frameworks.base import Device, DeviceUnavailableError, Precision, gpu_precisions
 
 
 def start_device(device: Device) -> jax.Device:
@@ -22,8 +22,9 @@ def start_device(device: Device) -> jax.Device:
 
 def precisions(device: jax.Device) -> tuple[Precision, ...]:
     """Return what JAX trains in, and float64 for proofs."""
-    everywhere: tuple[Precision, ...] = ("float32", "float64", "bfloat16")
-    return everywhere if device.platform == "cpu" else (*everywhere, "tf32", "float16")
+    if device.platform == "cpu":
+        return ("float32", "float64", "bfloat16")
+    return ("float32", "float64", *gpu_precisions(tuple(map(int, device.compute_capability.split(".")))))
 
 
 def allow_tf32(allowed: bool) -> None:

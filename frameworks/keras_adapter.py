@@ -73,10 +73,6 @@ match keras.config.backend():
         from frameworks import jax_device
 
 
-NEVER = 2**31 - 1
-"""After how many steps a loss scale is to grow."""
-
-
 class InfinityPadding2D(keras.layers.Layer):
     """Pads (N, H, W, C) with minus infinity, which no pool ever takes."""
 
@@ -282,18 +278,19 @@ def _variables(layer: keras.layers.Layer) -> dict[str, Any]:
     }
 
 
-def _optimizer(spec: SGD | Adam | None) -> keras.optimizers.Optimizer | None:
+def _optimizer(spec: SGD | Adam | None, loss_scale: float | None) -> keras.optimizers.Optimizer | None:
     """Keras' own formulas are the spec's: the rate inside the velocity, epsilon outside the bias correction."""
     match spec:
         case None:
             return None
         case SGD(learning_rate=rate, momentum=momentum, decay=decay, nesterov=nesterov):
             schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
-            return keras.optimizers.SGD(schedule, momentum=momentum, nesterov=nesterov)
+            return DenseSGD(schedule, momentum=momentum, nesterov=nesterov, loss_scale_factor=loss_scale)
         case Adam(epsilon=epsilon, epsilon_form=form):
             beta_1, beta_2 = rounded(spec.beta_1, "float32"), rounded(spec.beta_2, "float32")
             rate = CorrectedRate(spec.learning_rate, beta_1, beta_2)
-            return _adam(form)(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=False)
+            kind = AlgorithmOneAdam if form == "algorithm-1" else DenseAdam
+            return kind(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, loss_scale_factor=loss_scale)
 
 
 class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -314,25 +311,26 @@ class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
         return self._rate * keras.ops.sqrt(exact[1] / written_out[1]) * written_out[0] / exact[0]
 
 
-def _adam(form: str) -> type[keras.optimizers.Adam]:
-    """Return Keras' own class where it has the spec's formula."""
-    if form == "algorithm-1":
-        return AlgorithmOneAdam
-    return DenseAdam if keras.config.backend() == "tensorflow" else keras.optimizers.Adam
+class DenseGradients:
+    """What an optimiser of Keras takes dense gradients by.
 
-
-class DenseAdam(keras.optimizers.Adam):
-    """Adam of dense gradients.
-
-    TensorFlow's gradient of an embedding is a list of rows, in which a token has one for each of its places. Keras
-    would square each by itself, and not their sum.
+    TensorFlow's gradient of an embedding is a list of rows, in which a token has one for each of its places. Keras'
+    Adam would square each by itself, and not their sum, and a loss scale cannot be divided out of rows.
     """
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def apply(self, grads: list[Any], trainable_variables: Any = None) -> None:
         """Add up the rows of a token before Keras' formula sees them."""
         if keras.config.backend() == "tensorflow":
-            gradient = tf.convert_to_tensor(gradient)
-        super().update_step(gradient, variable, learning_rate)
+            grads = [tf.convert_to_tensor(gradient) for gradient in grads]
+        super().apply(grads, trainable_variables)
+
+
+class DenseSGD(DenseGradients, keras.optimizers.SGD):
+    """Keras' SGD."""
+
+
+class DenseAdam(DenseGradients, keras.optimizers.Adam):
+    """Keras' Adam."""
 
 
 class AlgorithmOneAdam(DenseAdam):
@@ -376,6 +374,10 @@ class Backend(ABC):
         """Start the device."""
 
     @abstractmethod
+    def precisions(self) -> tuple[Precision, ...]:
+        """Return what the framework trains in on the device."""
+
+    @abstractmethod
     def allow_tf32(self, allowed: bool) -> None:
         """Say whether a GPU may round what it multiplies of float32 to ten bits of fraction."""
 
@@ -409,6 +411,9 @@ class TensorFlowBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = tensorflow_device.start_device(device, cores)
         self._host_tensors = tensorflow_device.HostTensors()
+
+    def precisions(self) -> tuple[Precision, ...]:
+        return tensorflow_device.precisions(self._device)
 
     def allow_tf32(self, allowed: bool) -> None:
         tensorflow_device.allow_tf32(allowed)
@@ -456,6 +461,9 @@ class TorchBackend(Backend):
     def __init__(self, device: Device, cores: int) -> None:
         self._device = torch_device.start_device(device, cores)
 
+    def precisions(self) -> tuple[Precision, ...]:
+        return torch_device.precisions(self._device)
+
     def allow_tf32(self, allowed: bool) -> None:
         torch_device.allow_tf32(allowed)
 
@@ -489,6 +497,9 @@ class JaxBackend(Backend):
 
     def __init__(self, device: Device, cores: int) -> None:
         self._device = jax_device.start_device(device)
+
+    def precisions(self) -> tuple[Precision, ...]:
+        return jax_device.precisions(self._device)
 
     def allow_tf32(self, allowed: bool) -> None:
         jax_device.allow_tf32(allowed)
@@ -545,7 +556,7 @@ class KerasAdapter(Adapter):
             )
         keras.config.set_image_data_format("channels_last")
         self._backend = BACKENDS[backend](device, cores)
-        self.precisions = tuple(POLICIES) if device == "gpu" else ("float32", "bfloat16")
+        self.precisions = tuple(precision for precision in self._backend.precisions() if precision in POLICIES)
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return what the backend cannot do."""
@@ -576,12 +587,11 @@ class KerasModel(Model):
         self._trainable = [names[variable.path] for variable in self._net.trainable_variables]
         loss = _loss(workload.loss)
         # "auto" is what Keras' users get: XLA on JAX and on TensorFlow with a GPU, none on TensorFlow's CPU or torch.
-        optimizer, loss_scale = _optimizer(workload.optimizer), LOSS_SCALE if precision == "float16" else 1.0
-        if optimizer and precision == "float16":
-            # It grows in no training, and is halved only where a gradient overflows.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, LOSS_SCALE, dynamic_growth_steps=NEVER)
-        self._net.compile(optimizer, loss, run_eagerly=False, jit_compile="auto")
-        self._gradients = backend.make_gradients(self._net, loss, loss_scale)
+        loss_scale = LOSS_SCALE if precision == "float16" else None
+        # Keras' own choice for float16 is a scale that it moves.
+        settings = {"run_eagerly": False, "jit_compile": "auto", "auto_scale_loss": False}
+        self._net.compile(_optimizer(workload.optimizer, loss_scale), loss, **settings)
+        self._gradients = backend.make_gradients(self._net, loss, loss_scale or 1.0)
 
     def forward(self, images: Images) -> NDArray[np.float32]:
         starts = range(0, len(images), self._batch_size)
@@ -628,6 +638,7 @@ class KerasModel(Model):
     def matmul(self, a: NDArray[np.float32], b: NDArray[np.float32], times: int) -> NDArray[np.float32]:
         layer = keras.layers.Dense(len(b), use_bias=False)
         layer.build(a.shape)
+        layer.trainable = False
         layer.kernel.assign(b)
         x = keras.ops.convert_to_tensor(a)
         for _ in range(times):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Multiply = Callable[[NDArray[np.float32], NDArray[np.float32], int], NDArray[np.float32]]
 """A model's `matmul`."""
-SIDE = 256
+SIDE = 1024
 """Of the matrices whose product is known; small ones may go another way than a net's."""
 KEPT_BY_FLOAT32, KEPT_BY_TEN_BITS, BEYOND_FLOAT16 = 1 + 2.0**-12, 1 + 2.0**-9, 2.0**17
 """Numbers by whose products with 1 precisions are told apart.
@@ -20,7 +20,7 @@ SIDES = (1024, 2048, 4096, 8192)
 LONG_S = 0.05
 """From how many seconds a product on none is timed that is larger."""
 ENOUGH_S = 0.2
-"""How long products one after another are to take at least, so that what their call takes besides weighs little."""
+"""How long products one after another are to take at least, so that what disturbs weighs little."""
 ROUNDS = 3
 """How often they are timed; the least counts, since what disturbs only adds."""
 
@@ -55,21 +55,23 @@ def measure_peak(multiply: Multiply) -> float:
 
 def _time_product(multiply: Multiply, side: int) -> float:
     """Return the seconds of a product; what a call takes without any, to copy the matrices, is taken off."""
-    stream = np.random.RandomState(0)
-    a = stream.standard_normal((side, side)).astype(np.float32)
+    block, blocks = np.random.RandomState(0).standard_normal((SIDES[0], SIDES[0])), side // SIDES[0]
+    a = np.tile(block.astype(np.float32), (blocks, blocks))
     # So divided, products one after another neither grow nor vanish.
-    b = stream.standard_normal((side, side)).astype(np.float32) / np.float32(side**0.5)
+    b = a / np.float32(blocks * SIDES[0] ** 0.5)
 
     def seconds(times: int) -> float:
         began = perf_counter()
         multiply(a, b, times)
         return perf_counter() - began
 
-    for wakes_up in (0, 1):
-        seconds(wakes_up)
+    def products_s(times: int) -> float:
+        pairs = [(seconds(0), seconds(times)) for _ in range(ROUNDS)]
+        empty_s, full_s = (min(each) for each in zip(*pairs, strict=True))
+        return full_s - empty_s
+
+    seconds(1)
     times = 1
-    while seconds(times) < ENOUGH_S:
+    while (spent_s := products_s(times)) < ENOUGH_S:
         times *= 2
-    pairs = [(seconds(0), seconds(times)) for _ in range(ROUNDS)]
-    empty_s, full_s = (min(each) for each in zip(*pairs, strict=True))
-    return max(full_s - empty_s, 1e-9) / times
+    return spent_s / times

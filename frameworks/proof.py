@@ -76,7 +76,7 @@ MARGIN = 0.1
 POOL_GAP = 1e-5
 """How far apart the two largest values of a big net's pool window are to be, relative to the range of its channel."""
 UNITS_APART = 4.0
-"""How many roundings of a short precision these two are to be apart."""
+"""How many roundings of a short precision a pool window's two largest values are to be apart."""
 SHARE_ABOVE = 0.75
 """How many of the channels that come near a kink are moved above it, and so are alive."""
 FREQUENT = 5
@@ -121,10 +121,12 @@ OF_SHORT: dict[str, float] = {
     "loss": 4.0,
     "gradients": 32.0,
     "gradients before max pools": 96.0,
-    "weights": 4.0,
+    "weights": 8.0,
     "moving statistics": 4.0,
 }
 """Largest relative differences in precisions shorter than float32, in their UNITS."""
+SHORT_OFF = 0.05
+"""By how many of its UNITS mixed precision puts logits and gradients off at least."""
 MOST_SHORT = 0.5
 """The largest share of a weight's numbers that may fit into a short precision, by chance."""
 ROUNDING_ALONE = 1e-12
@@ -246,9 +248,6 @@ class _Comparison:
         expected = {**weight_shapes(self._network), **moving_shapes(self._network)}
         yield _same_shapes("S0", "parameters", got, expected, self._precision)
 
-    def _off_by_rounding(self) -> dict[str, NDArray[np.float64]]:
-        return off_by_rounding(self._weights, UNITS[self._precision])
-
     def _outputs(self) -> Iterator[Finding]:
         outputs = self._model.outputs(self._seen)
         passed = run(self._network, self._weights, self._seen, training=False)
@@ -259,17 +258,19 @@ class _Comparison:
 
         @cache
         def changes() -> dict[str, float]:
-            changed = run(self._network, self._off_by_rounding(), self._seen, training=False).outputs
+            changed = run(self._network, off_by_rounding(self._weights), self._seen, training=False).outputs
             return {name: _relative_difference(changed[name], expected[name]) for name in shapes}
 
-        if self._precision != "float64":
+        if self._precision == "float32":
             self._rounding["outputs"] = changes
         yield self._relative("S2", "outputs", outputs, expected, "outputs")
         # With its dropouts in the net: inference is to be without.
         whole = self._model
         if self._whole != self._workload:
             whole = self._adapter.build(self._whole, self._weights, SEED, self._precision)
-        yield self._logits("S2", "logits", whole, passed.logits)
+        logits = self._logits("S2", "logits", whole, passed.logits)
+        yield logits
+        yield from self._is_short("S2", "logits", logits.worst)
 
     def _logits(self, level: str, what: str, model: Model, expected: NDArray[Any]) -> Finding:
         last = self._network.nodes[-1].name
@@ -302,20 +303,18 @@ class _Comparison:
 
         @cache
         def changes() -> dict[str, float]:
-            changed = objective(batch[0], self._off_by_rounding(), *batch[2:])
+            changed = objective(batch[0], off_by_rounding(self._weights), *batch[2:])
             return {"": abs(changed - expected) / (abs(expected) or 1.0)}
 
         @cache
         def changes_of_slopes() -> dict[str, float]:
-            moved = self._off_by_rounding()
+            moved = off_by_rounding(self._weights)
             changed = [along(names, moved) for _, names in groups]
             return {"": float(np.max(np.abs(np.subtract(changed, slopes))))}
 
-        if self._precision != "float64":
-            self._rounding |= {"loss": changes, "gradients": changes_of_slopes}
         if self._precision == "float32":
             # An update is as wrong as its gradient.
-            self._rounding["weights"] = changes_of_slopes
+            self._rounding |= {"loss": changes, "gradients": changes_of_slopes, "weights": changes_of_slopes}
         yield self._scalar("loss", loss, expected)
         errors: dict[str, dict[str, float]] = {kind: {} for kind, _ in groups}
         for (kind, names), rising in zip(groups, slopes, strict=True):
@@ -331,6 +330,7 @@ class _Comparison:
             errors[kind][_listed(names)] = off
         for kind, found in errors.items():
             yield self._worst("S3", kind, found, kind)
+        yield from self._is_short("S3", "gradients", max(max(found.values()) for found in errors.values()))
 
     def _groups_of_gradients(self, names: list[str]) -> list[tuple[str, list[str]]]:
         """Return the weights that are compared together, each group with what it is held to.
@@ -392,6 +392,19 @@ class _Comparison:
             yield strict
             return
         yield replace(natural, note="its moving variance is without Bessel's correction, which inference alone sees")
+
+    def _is_short(self, level: str, what: str, off: float) -> Iterator[Finding]:
+        """Say whether a net of mixed precision is off by as much as it must be: float32 would be 1,000 times closer."""
+        if self._precision in MIXED:
+            share = SHORT_OFF * UNITS[self._precision] / off if off else math.inf
+            yield Finding(
+                level=level,
+                what=f"{what} as close as in float32",
+                worst=share,
+                where="",
+                tolerance=1.0,
+                precision=self._precision,
+            )
 
     def _kept(self, weights: Weights) -> Finding:
         """Compare the share of each weight's numbers that fit into the short precision: of float32's hardly any do."""
@@ -460,7 +473,7 @@ class _Comparison:
         """Return the largest difference that is allowed: where rounding alone may come to more, that much.
 
         Rounding is known by node for outputs, and for the net as a whole for the rest. It is measured when an `error`
-        asks for it, and never in float64.
+        asks for it, and in float32 alone.
         """
         tolerance = _tolerance(self._precision, quantity)
         if error <= tolerance or quantity not in self._rounding:
@@ -493,14 +506,14 @@ def _listed(names: list[str]) -> str:
     return " + ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
-def off_by_rounding(weights: Weights, unit: float) -> dict[str, NDArray[np.float64]]:
-    """Return weights that are off by as much as the rounding of a pass may come to, each number's being `unit`.
+def off_by_rounding(weights: Weights) -> dict[str, NDArray[np.float64]]:
+    """Return weights that are off by as much as the rounding of a float32 pass may come to.
 
-    What that changes in outputs, loss and gradients is what no implementation can be expected to better: a deep net
-    with batch normalisation multiplies what its first layers round, a value next to a kink goes either way, and a sum
-    that all but cancels keeps the rounding of its terms.
+    What that changes in outputs, loss and gradients is what a float32 implementation cannot be expected to better: a
+    deep net with batch normalisation multiplies what its first layers round, a value next to a kink goes either way,
+    and a sum that all but cancels keeps the rounding of its terms.
     """
-    stream, most = np.random.RandomState(SEED), ROUNDINGS * unit
+    stream, most = np.random.RandomState(SEED), ROUNDINGS * UNITS["float32"]
     return {name: weight * (1 + most * stream.uniform(-1, 1, weight.shape)) for name, weight in weights.items()}
 
 

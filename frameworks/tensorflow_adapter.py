@@ -27,6 +27,7 @@ from frameworks.tensorflow_device import (
     HostTensors,
     allow_tf32,
     peak_memory_bytes,
+    precisions,
     refused,
     scale,
     start_device,
@@ -184,8 +185,8 @@ def _apply(node: Node, own: Tensors, *inputs: tf.Tensor) -> tf.Tensor:
         case GlobalAveragePool2D():
             return tf.reduce_mean(x, (1, 2))
         case LocalResponseNorm(radius=radius, bias=bias, alpha=alpha, beta=beta):
-            # There is no kernel for bfloat16.
-            wide = tf.cast(x, tf.float32) if x.dtype == tf.bfloat16 else x
+            # There is no kernel for bfloat16, and for float16 none on GPUs.
+            wide = tf.cast(x, tf.float32) if x.dtype != tf.float64 else x
             return tf.cast(tf.nn.local_response_normalization(wide, radius, bias, alpha, beta), x.dtype)
         case Dense():
             return _product(x, own["kernel"], own.get("bias"))
@@ -223,8 +224,7 @@ class TensorFlowAdapter(Adapter):
     def __init__(self, *, device: Device, cores: int, jit_compile: bool = False) -> None:
         self._device = start_device(device, cores)
         self._jit_compile = jit_compile
-        everywhere: tuple[Precision, ...] = ("float32", "float64", "bfloat16")
-        self.precisions = everywhere if device == "cpu" else (*everywhere, "tf32", "float16")
+        self.precisions = precisions(self._device)
 
     def supports(self, workload: Workload, precision: Precision) -> str | None:
         """Return what has no kernel, or a wrong one."""

@@ -1,11 +1,19 @@
-"""TensorFlow's device, for the adapters that run on it: threads, memory that grows, IEEE float32, what it cannot do."""
+"""TensorFlow's device, for the adapters that run on it: threads, memory that grows, precisions, what it cannot do."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from frameworks.base import Device, DeviceUnavailableError, Images, Labels, misread_convolution
+from frameworks.base import (
+    Device,
+    DeviceUnavailableError,
+    Images,
+    Labels,
+    Precision,
+    gpu_precisions,
+    misread_convolution,
+)
 from workloads.spec import Conv2D, DepthwiseConv2D, Network
 
 HOST = "CPU:0"
@@ -41,6 +49,14 @@ def start_device(device: Device, cores: int) -> str:
     with tf.device(name):
         tf.zeros(1)
     return name
+
+
+def precisions(device: str) -> tuple[Precision, ...]:
+    """Return what TensorFlow trains in, and float64 for proofs."""
+    if device == HOST:
+        return ("float32", "float64", "bfloat16")
+    details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0])
+    return ("float32", "float64", *gpu_precisions(details["compute_capability"]))
 
 
 def allow_tf32(allowed: bool) -> None:

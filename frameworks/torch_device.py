@@ -1,10 +1,10 @@
-"""PyTorch's device, for the adapters that run on it: threads, IEEE float32 on the GPU, what the CPU gets wrong."""
+"""PyTorch's device, for the adapters that run on it: threads, precisions, what the CPU gets wrong."""
 
 from collections.abc import Sequence
 
 import torch
 
-from frameworks.base import Device, DeviceUnavailableError, Precision, misread_convolution
+from frameworks.base import Device, DeviceUnavailableError, Precision, gpu_precisions, misread_convolution
 from workloads.spec import Network
 
 
@@ -22,8 +22,8 @@ def start_device(device: Device, cores: int) -> torch.device:
 
 def precisions(device: torch.device) -> tuple[Precision, ...]:
     """Return what PyTorch trains in, and float64 for proofs."""
-    everywhere: tuple[Precision, ...] = ("float32", "float64", "bfloat16")
-    return (*everywhere, "tf32", "float16") if device.type == "cuda" else everywhere
+    short = gpu_precisions(torch.cuda.get_device_capability(device)) if device.type == "cuda" else ("bfloat16",)
+    return ("float32", "float64", *short)
 
 
 def allow_tf32(allowed: bool) -> None:

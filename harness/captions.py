@@ -28,11 +28,12 @@ def describe_table(rows: Sequence[Row]) -> str:
 
 def describe_peaks(rows: Sequence[Row]) -> list[str]:
     """Return a paragraph that says what the shares of the peak in a table are of, where one is known."""
-    peaks = {row["peak_gflops"]: row["precision"] for row in rows if median_peak_pct(row) > 0}
-    each = " and ".join(f"{peak:,.0f} GFLOP/s in {precision}" for peak, precision in sorted(peaks.items()))
-    return (
-        [f"% of peak: FLOPs of the spec's net a second, of {each}, what matrix products reached.", ""] if each else []
-    )
+    peaks = sorted(row["machine_peak_gflops"] for row in rows if median_peak_pct(row) > 0)
+    if not peaks:
+        return []
+    least, most = f"{peaks[0]:,.0f}", f"{peaks[-1]:,.0f}"
+    of = f"{least} GFLOP/s" if least == most else f"{least} to {most} GFLOP/s"
+    return [f"% of peak: FLOPs of the spec's net a second, of {of}, what matrix products reached beside.", ""]
 
 
 def _machine(row: Row) -> str:

@@ -30,7 +30,7 @@ Place = tuple[Any, ...]
 GPU_PLACE = ["gpu_names", "gpus", "machine", "cores"]
 ACROSS = ["suite", "model", "spec", "batch_size", "precision", "measure", "epochs", "seed"]
 """What cells of several machines have to agree in to stand side by side."""
-PRECISELY = ["model", "batch_size", "measure", "epochs", "seed", "device", "cores"]
+PRECISELY = ["model", "spec", "batch_size", "measure", "epochs", "seed", "device", "cores", "gpus"]
 """What cells of one machine have to agree in to stand side by side in several precisions."""
 
 

@@ -100,7 +100,7 @@ class Countdown:
             if item.done is None:
                 self._left[_identity(item.cell)] = item.cell
             elif total_s := item.done.content["time"]["total_s"]:
-                self._forecast.learn(item.cell, total_s)
+                self._forecast.learn(item.cell, total_s + (item.done.content["time"]["probe_s"] or 0.0))
         self._look_ahead()
 
     def begin(self, cell: Cell, now_s: float) -> None:

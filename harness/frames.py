@@ -28,8 +28,12 @@ NO_STEPS = {"warmup": 0, "timed": 0}
 """The steps of a cell that measures epochs."""
 
 
-MEASURED = ["train_s", "gpu_pct", "cpu_pct", "error_rate", "energy_j", "cost", "canary_gflops", "peak_gflops"]
+MEASURED = [
+    "train_s", "gpu_pct", "cpu_pct", "error_rate", "energy_j", "cost", "canary_gflops", "machine_peak_gflops",
+]  # fmt: skip
 """Columns that hold medians over repeats."""
+PLACE = ["machine", "device", "cores", "gpus", "precision"]
+"""What cells agree in that have the same peak."""
 VERSIONED = ("spec", "adapter", "environment", "data")
 """The fingerprints of what may change between two runs of a cell."""
 DISTURBING = ["drifted", "others_pct", "gpu_strangers", "throttle"]
@@ -53,6 +57,7 @@ def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFram
     frame["ran"] = ~frame["status"].isin(ABSENT)
     frame = frame.sort_values(["ran", "finished_at", "key"])
     frame["drifted"] = _drifted(frame)
+    frame["machine_peak_gflops"] = machine_peaks(frame)
     frame = frame.drop_duplicates([*COORDINATES, "repeat"], keep="last")
     newest = frame.groupby(COORDINATES)["version"].transform("last")
     frame = frame[frame["version"] == newest].sort_values("repeat", kind="stable")
@@ -64,7 +69,6 @@ def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFram
     merged["status"] = cells["status"].agg(lambda found: next((s for s in found if s != "ok"), "ok"))
     merged["reason"] = cells["reason"].agg(lambda found: next((r for r in found if isinstance(r, str)), ""))
     merged[MEASURED] = cells[MEASURED].median()
-    merged["peak_gflops"] = machine_peaks(merged)
     merged.loc[cells["energy_of"].nunique(dropna=False) > 1, "energy_j"] = float("nan")
     merged["disturbances"] = cells["disturbing"].agg(lambda runs: _disturbances(list(runs)))
     weakest = frame.sort_values("level", kind="stable").groupby(COORDINATES, sort=False)[["level", "verdict"]].first()
@@ -72,16 +76,12 @@ def to_frame(records: Iterable[Record], also: Sequence[str] = ()) -> pd.DataFram
     return merged.reset_index()
 
 
-PLACE = ["machine", "device", "cores", "gpus", "precision"]
-"""What cells agree in that have the same peak."""
+def machine_peaks(runs: pd.DataFrame) -> pd.Series:
+    """Return for each run the GFLOP/s that products of its precision reached beside any run of its session and PLACE.
 
-
-def machine_peaks(cells: pd.DataFrame) -> pd.Series:
-    """Return for each cell the GFLOP/s that matrix products of its precision reached beside any cell of its PLACE.
-
-    The largest of the cells' medians: a tool whose own products are slow is not measured by these alone.
+    A tool whose own products are slow is not measured by these alone.
     """
-    return cells.groupby(PLACE)["peak_gflops"].transform("max")
+    return runs.groupby(["session", *PLACE], dropna=False)["peak_gflops"].transform("max")
 
 
 def _drifted(frame: pd.DataFrame) -> list[bool]:

@@ -21,7 +21,7 @@ DEVICES = ("cpu", "gpu")
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 GPU_PRECISIONS = {
     "tf32": "TF32 is how GPUs multiply float32",
-    "float16": "float16 is trained on GPUs; bfloat16 is there for CPUs",
+    "float16": "float16 is offered on GPUs alone, and bfloat16 on CPUs, too",
 }
 """Why a precision is no CPU's."""
 KEYS = (

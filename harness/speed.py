@@ -31,7 +31,7 @@ def peak_pct(run: Mapping[str, Any], row: Row) -> float | None:
     where no peak was measured, for a net of unknown size, and for the floor, which computes nothing.
     """
     size, speed = net_size_of(row), speed_of(run, row)
-    peak_gflops: float = row["peak_gflops"]
+    peak_gflops: float = row["machine_peak_gflops"]
     if size is None or not speed or not peak_gflops > 0 or row["tool"] == FLOOR:
         return None
     flops = size.forward_flops if row["measure"] == "forward" else size.train_flops

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from frameworks import TOOLS
-from frameworks.base import MIXED, Adapter, Device, Model
+from frameworks.base import Adapter, Device, Model
 from frameworks.probe import find_precision
 from frameworks.proof import UNITS, level_reached, probe_weights, prove, without_dropout
 from frameworks.reference import objective
@@ -73,9 +73,6 @@ LOSS_ROUNDING = 1e-6
 
 LOSS_ROUNDING_OF_MANY = 2e-6
 """Relative difference of a loss that is the sum of the squares of four million weights, most of all."""
-
-SHORT_OFF = 2e-4, 5e-2
-"""How far mixed precision puts logits of a small net off: by more than float32 ever does, and not by much."""
 
 WITHOUT_EFFECT = "/key_bias"
 """The ending of what changes all scores of a place alike, so that its gradient is rounding alone."""
@@ -375,10 +372,9 @@ def check_memory_and_synchronisation_answer(adapter: Adapter, workload: Workload
 
 
 def check_a_precision_is_what_its_label_says(adapter: Adapter, workload: Workload) -> None:
-    """Products show the precision, a cell with another label is stopped, and the net itself is as short."""
+    """Products show the precision, and a cell with another label is stopped."""
     known = [precision for precision in adapter.precisions if precision != "float64"]
-    weights, (images, _) = initial_weights(workload.network, SEED), draw_batch(workload, workload.batch_size)
-    logits = {}
+    weights = initial_weights(workload.network, SEED)
     for precision in known:
         model = adapter.build(workload, weights, SEED, precision)
         assert find_precision(model.matmul) == precision
@@ -386,11 +382,6 @@ def check_a_precision_is_what_its_label_says(adapter: Adapter, workload: Workloa
             if label != precision:
                 with contextlib.suppress(StoppedError):
                     raise AssertionError(f"{label} was not told from {precision}: {probe_model(model, label)}")
-        logits[precision] = model.forward(images)
-    size = float(np.max(np.abs(logits["float32"])))
-    for precision in set(MIXED) & set(known):
-        off = float(np.max(np.abs(logits[precision] - logits["float32"]))) / size
-        assert SHORT_OFF[0] < off < SHORT_OFF[1], f"logits of {precision} are off by {off:.3g}"
 
 
 def check_the_loss_of_many_weights_keeps_its_digits(adapter: Adapter, workload: Workload) -> None:

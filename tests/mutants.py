@@ -681,6 +681,11 @@ MUTANTS = {
     "weights no longer than what is multiplied": Mutant(
         workload=plain, patches=((TorchModel, "train_batches", train_without_master_weights),), precision="bfloat16"
     ),
+    "float32 under another label": Mutant(
+        workload=plain,
+        patches=((TorchModel, "_mixing", lambda self: contextlib.nullcontext()),),
+        precision="bfloat16",
+    ),
     "a scaled loss": Mutant(
         workload=plain, patches=((TorchModel, "__init__", init_with_scaled_loss),), precision="bfloat16"
     ),

@@ -81,6 +81,7 @@ CAUGHT = {
     "loss summed over places": "S3",
     "gradients of a scaled loss taken for the loss's": "S3",
     "weights no longer than what is multiplied": "S3",
+    "float32 under another label": "S2",
 }
 """The level at which each mutant of tests/mutants.py must be caught: all below hold, this one does not."""
 ONLY_IN_THE_UPDATE = (

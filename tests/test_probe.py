@@ -73,15 +73,16 @@ class Clock:
         monkeypatch.setattr("frameworks.probe.perf_counter", lambda: self.now)
 
 
-def test_the_peak_is_of_the_products_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A made-up device does 100 GFLOP/s and takes 20 ms for each call, 70 for two of three: it is the device's peak."""
+@pytest.mark.parametrize(("gflops", "call_s"), [(100.0, 0.01), (700_000.0, 0.15)])
+def test_the_peak_is_of_the_products_alone(gflops: float, call_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up device's own peak, whatever a call takes besides, more for two of three calls."""
     clock, calls = Clock(monkeypatch), itertools.count()
 
     def multiply(a: Array, b: Array, times: int) -> Array:
-        clock.now += 0.02 + 0.05 * (next(calls) % 3 > 0) + times * 2e-11 * len(a) ** 3
+        clock.now += call_s * (1 + 5 * (next(calls) % 3 > 0)) + times * 2e-9 * len(a) ** 3 / gflops
         return a
 
-    assert measure_peak(multiply) == pytest.approx(100)
+    assert measure_peak(multiply) == pytest.approx(gflops)
 
 
 def test_no_larger_matrix_is_tried_once_a_product_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:

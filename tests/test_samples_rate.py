@@ -53,6 +53,16 @@ def test_the_peak_is_the_machines_and_not_a_slow_tools_own() -> None:
     assert median_peak_pct(rows["null"]) != median_peak_pct(rows["null"])
 
 
+def test_the_peak_of_another_session_is_another() -> None:
+    steps = [9.0, 0.1, 0.1, 0.1]
+    cells = {tool: make_step_cell(tool, precision="bfloat16") for tool in ("torch", "jax")}
+    contents = {tool: probed(make_step_content(cell, steps), 800.0) for tool, cell in cells.items()}
+    rows = rows_of(contents["torch"], probed(contents["jax"], 50.0) | {"session": "another"})
+    assert [median_peak_pct(rows[tool]) for tool in ("torch", "jax")] == pytest.approx(
+        [100 * 320 * TRAIN / peak for peak in (800e9, 50e9)]
+    )
+
+
 def test_the_canarys_float32_is_no_peak_of_another_precision_or_of_a_gpu() -> None:
     steps = [9.0, 0.1, 0.1, 0.1]
     short = make_step_content(make_step_cell("torch", precision="bfloat16"), steps)
