@@ -156,6 +156,10 @@ worker.load_adapter = load
 """
 NO_MODULE = "worker.load_adapter = lambda tool: __import__('mxnet')"
 NO_DATA = "load = worker.load_split; worker.load_split = lambda folder, data: load(folder / 'gone', data)"
+OTHER_PRECISION = """
+worker.FLOOR = None
+worker.find_precision = lambda multiply: "tf32"
+"""
 NO_LAYER = "null_adapter.NullAdapter.supports = lambda self, workload, precision: 'no convolutions'"
 TORCH_CPU = (
     "[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
@@ -409,6 +413,12 @@ FAULTS = [
         status="failed",
         reason="its environment could not be made: uv pip ended with 1: no such version",
         starts=0,
+    ),
+    Fault(
+        name="products of another precision",
+        plant=worker(OTHER_PRECISION),
+        status="failed",
+        reason="the cell is labelled float32, and its matrix products were tf32",
     ),
     # Answers that are no faults of the tool.
     Fault(name="a net it cannot train", plant=worker(NO_LAYER), status="unsupported", reason="no convolutions"),
