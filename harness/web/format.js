@@ -63,7 +63,7 @@ const METRICS = [
     unit: () => "%",
     note:
       "Floating-point operations of the spec's net a second, of the most that matrix products of the cell's precision " +
-      "reached on the same cores or GPU, before and after any tool's run.",
+      "reached on the same cores or GPU in its session, before and after any tool's run.",
   },
   {id: "gpu_pct", title: "GPU %", better: null, unit: () => "%", note: "What NVML reports while training."},
   {id: "cpu_pct", title: "CPU %", better: null, unit: () => "%", note: "Of the cores given, while training."},
