@@ -43,8 +43,12 @@ def put_in(monkeypatch: pytest.MonkeyPatch, gpus: list[FakeGpu] | None) -> FakeN
 
 def wait_for(watch: Watch, more: int) -> None:
     """Wait until a watch has so many samples more."""
-    wanted = len(watch.samples) + more
-    while len(watch.samples) < wanted:
+    wait_until(watch, len(watch.samples) + more)
+
+
+def wait_until(watch: Watch, number: int) -> None:
+    """Wait until a watch has so many samples."""
+    while len(watch.samples) < number:
         assert watch._thread.is_alive()
         threading.Event().wait(0.001)
 
@@ -243,7 +247,7 @@ def test_a_mark_brings_a_sample_at_once_and_more_soon_after(monkeypatch: pytest.
     monkeypatch.setattr(telemetry, "PERIOD_S", 3600.0)
     monkeypatch.setattr(telemetry, "FIRST_PERIOD_S", 0.001)
     with watch_here() as watch:
-        wait_for(watch, 1)
+        wait_until(watch, 1)
         watch.mark()
         wait_for(watch, 5)
     gaps = [late.at - early.at for early, late in zip(watch.samples[1:], watch.samples[2:-1], strict=False)]
