@@ -285,12 +285,12 @@ def _optimizer(spec: SGD | Adam | None, loss_scale: float | None) -> keras.optim
             return None
         case SGD(learning_rate=rate, momentum=momentum, decay=decay, nesterov=nesterov):
             schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
-            return DenseSGD(schedule, momentum=momentum, nesterov=nesterov, loss_scale_factor=loss_scale)
+            return _sgd()(schedule, momentum=momentum, nesterov=nesterov, loss_scale_factor=loss_scale)
         case Adam(epsilon=epsilon, epsilon_form=form):
             beta_1, beta_2 = rounded(spec.beta_1, "float32"), rounded(spec.beta_2, "float32")
             rate = CorrectedRate(spec.learning_rate, beta_1, beta_2)
-            kind = AlgorithmOneAdam if form == "algorithm-1" else DenseAdam
-            return kind(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, loss_scale_factor=loss_scale)
+            betas = {"beta_1": beta_1, "beta_2": beta_2}
+            return _adam(form)(rate, epsilon=epsilon, loss_scale_factor=loss_scale, **betas)
 
 
 class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -309,6 +309,18 @@ class CorrectedRate(keras.optimizers.schedules.LearningRateSchedule):
         exact = [-keras.ops.expm1(t * math.log(beta)) for beta in self._betas]
         written_out = [1 - keras.ops.power(keras.ops.cast(beta, "float32"), t) for beta in self._betas]
         return self._rate * keras.ops.sqrt(exact[1] / written_out[1]) * written_out[0] / exact[0]
+
+
+def _sgd() -> type[keras.optimizers.SGD]:
+    """Return Keras' own class where it can: on PyTorch it updates all weights at once, and a derived one does not."""
+    return DenseSGD if keras.config.backend() == "tensorflow" else keras.optimizers.SGD
+
+
+def _adam(form: str) -> type[keras.optimizers.Adam]:
+    """Return Keras' own class where it has the spec's formula."""
+    if form == "algorithm-1":
+        return AlgorithmOneAdam
+    return DenseAdam if keras.config.backend() == "tensorflow" else keras.optimizers.Adam
 
 
 class DenseGradients:
