@@ -114,7 +114,8 @@ def run_audit(arguments: argparse.Namespace) -> int:
     pairs: dict[Any, list[Cell]] = {}
     for cell in cells:
         if cell.not_run is None and cell.tool != FLOOR:
-            pairs.setdefault((cell.tool, cell.device, proven_workload(cell.workload)), []).append(cell)
+            pair = cell.tool, cell.device, proven_workload(cell.workload), cell.precision
+            pairs.setdefault(pair, []).append(cell)
     if not pairs:
         reasons = dict.fromkeys(": ".join(cell.not_run) for cell in cells if cell.not_run)
         raise UserError(
@@ -127,14 +128,14 @@ def run_audit(arguments: argparse.Namespace) -> int:
     interpreters = prepare_environments(proofs, show)
     verdicts = prove_cells(proofs, interpreters, host, show)
     for cell, verdict in verdicts.items():
-        label = f"{cell.tool} · {cell.device} · {cell.workload.label}"
+        label = f"{cell.tool} · {cell.device} · {cell.workload.label} · {cell.precision}"
         trained = [other for other in proofs[cell] if other.steps is None] or proofs[cell]
         worst = worst_judgement(curves[other] for other in trained if other in curves)
         for line in render_ladder(label, verdict, worst):
             show(line)
     supported = [verdict for verdict in verdicts.values() if verdict["supported"]]
     proven = sum(verdict["level"] in PROVEN for verdict in supported)
-    print(f"{proven} of {len(supported)} pairs of tool and model are proven to be the same net")
+    print(f"{proven} of {len(supported)} proofs hold: the net is the same")
     return 0 if proven == len(supported) else 1
 
 

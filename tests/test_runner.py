@@ -80,6 +80,28 @@ def test_a_log_gets_lines_even_where_colours_are_forced(
     assert "\x1b[?25l" not in printed
 
 
+def pretend_to_prove(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make no environment, and call everything proven."""
+
+    def prove(cells: Any, interpreters: Any, host: Any, show: Any) -> dict[Cell, Any]:
+        show("proving\x1b[2J")
+        return {cell: {"level": "S3", "reason": None, "supported": True, "findings": []} for cell in cells}
+
+    monkeypatch.setattr("runner.prepare_environments", lambda cells, show: show("making") or {})
+    monkeypatch.setattr("runner.prove_cells", prove)
+
+
+def test_an_audit_proves_each_precision(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_to_prove(monkeypatch)
+    matrix.write_text(MATRIX.replace("null", "torch") + "precisions: [float32, bfloat16]\n")
+    assert main(["audit", "--matrix", str(matrix), "--results", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(" · bfloat16: S3\n") == printed.count(" · float32: S3\n") == 2
+    assert printed.endswith("4 of 4 proofs hold: the net is the same\n")
+
+
 @pytest.mark.parametrize("place", [0, 1], ids=["before", "after"])
 def test_report_and_audit_can_be_quiet(
     place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -94,19 +116,14 @@ def test_report_and_audit_can_be_quiet(
     assert main(report) == 0
     assert capsys.readouterr() == (written(tmp_path), "")
 
-    def prove(cells: Any, interpreters: Any, host: Any, show: Any) -> dict[Cell, Any]:
-        show("proving\x1b[2J")
-        return {cell: {"level": "S3", "reason": None, "supported": True, "findings": []} for cell in cells}
-
-    monkeypatch.setattr("runner.prepare_environments", lambda cells, show: show("making") or {})
-    monkeypatch.setattr("runner.prove_cells", prove)
-    last = "2 of 2 pairs of tool and model are proven to be the same net\n"
+    pretend_to_prove(monkeypatch)
+    last = "2 of 2 proofs hold: the net is the same\n"
     assert main(audit) == 0
     assert capsys.readouterr() == (last, "")
     audit.remove("--quiet")
     assert main(audit) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("making\nproving\\x1b[2J\ntorch · cpu · digits-cnn: S3\n")
+    assert printed.startswith("making\nproving\\x1b[2J\ntorch · cpu · digits-cnn · float32: S3\n")
     assert printed.endswith(last)
 
 
