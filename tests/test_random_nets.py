@@ -30,7 +30,7 @@ def test_random_nets_are_the_same(tool: str, random_nets: tuple[int, int]) -> No
         @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(random_workloads())
         def check(workload: Workload) -> None:
-            verdict = provers.prove(workload, "float32")
+            verdict = provers.prove(workload)
             if not verdict["supported"]:
                 reject()
             replay = json.dumps(to_json(workload))
