@@ -346,8 +346,8 @@ class TensorFlowModel(Model):
                     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
                 case "half-squared-sum":
                     loss = tf.nn.l2_loss(logits)
-            if self._l2:
-                covered = [weight for name, weight in self._weights.items() if self._l2.covers(name)]
+            # A term may be about kinds of weights that the net has none of.
+            if self._l2 and (covered := [x for name, x in self._weights.items() if self._l2.covers(name)]):
                 loss += self._l2.rate * tf.add_n([tf.nn.l2_loss(weight) for weight in covered])
             scaled = scale(loss, self._loss_scale)
         gradients = tape.gradient(scaled, list(self._weights.values()))
