@@ -21,7 +21,14 @@ from workloads import make_workload
 
 pytestmark = pytest.mark.conformance
 LEARNING = [tool for tool in TOOLS if tool != FLOOR]
-LEARNED_CASES = ("a_precision", "the_loss_falls", "the_loss_of_many", "the_net_is", "the_seed_decides", "training_continues")
+LEARNED_CASES = (
+    "a_precision",
+    "the_loss_falls",
+    "the_loss_of_many",
+    "the_net_is",
+    "the_seed_decides",
+    "training_continues",
+)
 LOSS_MODELS = ("mnist-cnn", "cifar10-cnn")
 LOSS_TOLERANCE = 1e-4
 """Relative difference allowed in the first 20 training losses of two tools in float32."""
